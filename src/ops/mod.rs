@@ -10,7 +10,6 @@ pub mod adamw;
 pub mod allocator;
 pub mod attention;
 mod bridge;
-pub mod cross_attention;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod decoding;
@@ -37,7 +36,6 @@ pub type Stream<const EMBED: usize, N, D, T = NoneTape> = Tensor<(usize, Const<E
 pub trait LabDevice<N: Dtype>:
     embedding::EmbeddingOp<N>
     + attention::AttentionOp<N>
-    + cross_attention::CrossAttentionOp<N>
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>
     + adamw::AdamwOp<N>

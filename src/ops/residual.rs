@@ -1,11 +1,13 @@
-//! What all residual sublayers have in common on the CPU: `y = x + dropout(branch(norm(x)))`.
+//! What all residual sublayers have in common on the CPU: `y = x + dropout(branch(norm(x)))`, where the branch of
+//! cross-attention reads a second stream.
 //!
 //! A sublayer implements [`Branch`]. Here is the rest: shards of whole documents over the threads, the
 //! norm, dropout and residual, the tape, and the sums of the shards' gradients.
 
+use std::array::from_fn;
 use std::sync::Arc;
 
-use dfdx::shapes::{Const, Dim, HasShape, Shape};
+use dfdx::shapes::{Dim, HasShape, Shape};
 use dfdx::tensor::{Cpu, CpuError, Gradients, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::ReshapeTo;
 use rayon::prelude::*;
@@ -14,18 +16,19 @@ use super::Stream;
 use super::bridge::{host, set_gradient, take_gradient};
 use super::decoding::BoxedPointwise;
 use super::dropout::Dropout;
-use super::kernels::matmul::{Left, Packed, Part, Pass, Target, linear, multiply};
+use super::kernels::matmul::{Left, Packed, Part, Pass, Target, View, linear, multiply};
 use super::kernels::rows::{
     RowNorm, drop_and_add, drop_into, normalise, normalise_backward, normed_rows,
 };
 use super::kernels::scratch::Scratch;
-use super::kernels::shards::{Shard, add_in_order, plan, split};
+use super::kernels::shards::{Shard, add_in_order, pair, plan, split, take};
 use super::parameters::{Linear, Norm, Projection};
 
-/// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
+/// The branch of a residual sublayer, as a function of streams of as many documents, `[tokens, EMBED]` each → the shape
+/// of the first, to which it is added. One of them has been normalised.
 ///
 /// All methods work on one shard; threads work on different shards.
-pub(super) trait Branch: Send + Sync + 'static {
+pub(super) trait Branch<const STREAMS: usize = 1>: Send + Sync + 'static {
     /// What backward needs of a shard's forward pass.
     type Saved: Send + 'static;
     /// The weights, packed for one pass.
@@ -43,30 +46,30 @@ pub(super) trait Branch: Send + Sync + 'static {
     fn forward(
         &self,
         weights: &Self::Weights<'_>,
-        shard: &Shard,
-        normed: &[f32],
+        shard: &[Shard; STREAMS],
+        inputs: [&[f32]; STREAMS],
         out: &mut [f32],
     ) -> Self::Saved;
 
-    /// Writes all of `dnormed`, and the shard's partial gradients of all parameters, concatenated.
+    /// Writes all of `dinputs`, and the shard's partial gradients of all parameters, concatenated.
     fn backward(
         &self,
         weights: &Self::Weights<'_>,
-        shard: &Shard,
+        shard: &[Shard; STREAMS],
         saved: Self::Saved,
-        ends: BranchBackward<'_>,
+        ends: BranchBackward<'_, STREAMS>,
         share: &mut [f32],
     );
 }
 
-/// The input and the gradients of a branch in the backward pass of one shard: `[tokens, EMBED]` each.
-pub(super) struct BranchBackward<'a> {
-    /// The input.
-    pub(super) normed: &'a Packed<'a>,
+/// The inputs and the gradients of a branch in the backward pass of one shard: `[tokens, EMBED]` each.
+pub(super) struct BranchBackward<'a, const STREAMS: usize = 1> {
+    /// The inputs.
+    pub(super) inputs: &'a [Packed<'a>; STREAMS],
     /// Gradient of the output.
     pub(super) dout: &'a [f32],
-    /// Gradient of the input, to be written.
-    pub(super) dnormed: &'a mut [f32],
+    /// Gradients of the inputs, to be written.
+    pub(super) dinputs: [&'a mut [f32]; STREAMS],
 }
 
 /// A learned tensor.
@@ -134,9 +137,9 @@ impl Joined {
         }
     }
 
-    /// Number of elements of the biases.
-    pub(super) fn biases(&self) -> usize {
-        self.biases
+    /// Numbers of elements of the weights and of the biases, given the width of the input.
+    pub(super) fn lengths(&self, inputs: usize) -> [usize; 2] {
+        [self.width() * inputs, self.biases]
     }
 
     /// Number of outputs.
@@ -223,8 +226,7 @@ pub(super) fn back((weight, bias): &PackedLinear<'_>, dy: &[f32], dx: &mut [f32]
     multiply(dy.len() / outputs, left, weight, 1.0, Part::Whole, target);
 }
 
-/// `x + dropout(branch(norm(x)))`. Shards are cut only at `starts`, which include the end of the batch.
-/// Dropout index: token × EMBED + channel.
+/// `x + dropout(branch(norm(x)))`: see [`try_residual_of`].
 pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     x: Stream<EMBED, f32, Cpu, T>,
     norm: &Norm<EMBED, f32, Cpu>,
@@ -232,80 +234,145 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     starts: &[usize],
     dropout: Dropout,
 ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-    let (x, mut tape) = x.try_contiguous()?.split_tape();
-    let tokens = x.shape().0;
-    assert_eq!(
-        (starts.first(), starts.last()),
-        (Some(&0), Some(&tokens)),
-        "the pieces are the whole batch"
-    );
-    let shards = Arc::new(plan(starts));
+    let (x, tape) = x.try_contiguous()?.split_tape();
+    try_residual_of(([x], tape), (0, norm), branch, [starts], dropout)
+}
+
+/// `x + dropout(branch(inputs))`, where `x` is the first of the streams, and the inputs are the streams after the norm
+/// of one of them. Shards are cut only at `starts`, which include the end of the batch. Dropout index: token × EMBED +
+/// channel.
+///
+/// The gradient of `x` is set, those of other streams are accumulated.
+pub(super) fn try_residual_of<
+    const EMBED: usize,
+    const STREAMS: usize,
+    B: Branch<STREAMS>,
+    T: Tape<f32, Cpu>,
+>(
+    (streams, mut tape): ([Stream<EMBED, f32, Cpu>; STREAMS], T),
+    (which, norm): (usize, &Norm<EMBED, f32, Cpu>),
+    branch: B,
+    starts: [&[usize]; STREAMS],
+    dropout: Dropout,
+) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+    for (stream, starts) in streams.iter().zip(starts) {
+        let ends = (starts.first(), starts.last());
+        let whole = (Some(&0), Some(&stream.shape().0));
+        assert_eq!(ends, whole, "the pieces are the whole batch");
+    }
+    let shards = Arc::new(pair(plan(starts[0]), starts));
     let norm = norm.clone();
     let (y, saved) = {
-        let weights = branch.pack(Pass::Forward);
-        let net = (norm_of(&norm), &branch, &weights);
-        forward::<EMBED, B>(net, &shards, host(&x), dropout, T::OWNS_TAPE)
+        let (weights, x) = (branch.pack(Pass::Forward), streams.each_ref().map(host));
+        let net = ((which, norm_of(&norm)), &branch, &weights);
+        forward::<EMBED, STREAMS, B>(net, &shards, x, dropout, T::OWNS_TAPE)
     };
-    let device = x.device().clone();
-    let out = device.try_tensor_from_vec(y, (tokens, Const::<EMBED>))?;
+    let device = streams[0].device().clone();
+    let out = device.try_tensor_from_vec(y, *streams[0].shape())?;
     if T::OWNS_TAPE {
         let kept = out.clone();
         tape.add_backward_op(move |gradients| {
             // The residual connection: the gradient bypasses the branch, so `dy` becomes `dx` in place.
-            let mut dx = take_gradient(gradients, &device, &kept)?;
+            let mut dstreams = vec![take_gradient(gradients, &device, &kept)?];
+            for stream in &streams[1..] {
+                dstreams.push(take_gradient(gradients, &device, stream)?);
+            }
             let mut parameters = norm_parameters(&norm);
             parameters.extend(branch.parameters());
             let count: usize = parameters.iter().map(|p| p.elements().len()).sum();
             let shares: Vec<Scratch> = {
-                let (x, norm) = (host(&x), norm_of(&norm));
-                let weights = branch.pack(Pass::Backward);
-                let work = (shards.par_iter().zip(saved)).zip(split(shards.iter(), EMBED, &mut dx));
-                work.map(|((shard, saved), dx)| {
-                    let (x, first) = (shard.rows(x, EMBED), shard.starts[0] * EMBED);
-                    let [mut dout, mut dnormed] = [(); 2].map(|()| Scratch::new(x.len()));
-                    drop_into(&mut dout, dx, dropout, first);
+                let (weights, x) = (branch.pack(Pass::Backward), streams.each_ref().map(host));
+                let net = ((which, norm_of(&norm)), &branch, &weights);
+                let mut rest: Vec<&mut [f32]> = dstreams.iter_mut().map(|d| &mut d[..]).collect();
+                let work = shards.iter().zip(saved).map(|(shard, saved)| {
+                    let own = |stream: usize| shard[stream].len() * EMBED;
+                    let dx = from_fn(|stream| take(&mut rest[stream], own(stream)));
+                    (shard, saved.expect("saved because the tape is owned"), dx)
+                });
+                let work: Vec<_> = work.collect();
+                let work = work.into_par_iter().map(|(shard, saved, dx)| {
                     let mut share = Scratch::new(count);
-                    let (of_norm, of_branch) = share.split_at_mut(norm.len());
-                    let ends = BranchBackward {
-                        normed: &normed_rows(x, norm),
-                        dout: &dout,
-                        dnormed: &mut dnormed,
-                    };
-                    let saved = saved.expect("saved because the tape is owned");
-                    branch.backward(&weights, shard, saved, ends, of_branch);
-                    normalise_backward(&dnormed, x, norm, dx, of_norm);
+                    backward::<EMBED, STREAMS, B>(net, shard, saved, x, (dx, dropout), &mut share);
                     share
-                })
-                .collect()
+                });
+                work.collect()
             };
-            set_gradient(gradients, &x, dx)?;
+            for (stream, dx) in streams.iter().zip(dstreams) {
+                set_gradient(gradients, stream, dx)?;
+            }
             add_all_shares(gradients, &parameters, &shares)
         });
     }
     Ok(out.put_tape(tape))
 }
 
+/// The norm of one of the streams, and a branch with its weights.
+type Net<'a, B, W> = ((usize, RowNorm<'a>), &'a B, &'a W);
+
+/// A shard's rows of each stream.
+fn rows_of<'a, const EMBED: usize, const STREAMS: usize>(
+    shard: &[Shard; STREAMS],
+    streams: [&'a [f32]; STREAMS],
+) -> [&'a [f32]; STREAMS] {
+    from_fn(|stream| shard[stream].rows(streams[stream], EMBED))
+}
+
 /// The forward pass by all threads: the output, and what each shard saved if `save` is set.
-fn forward<const EMBED: usize, B: Branch>(
-    (norm, branch, weights): (RowNorm<'_>, &B, &B::Weights<'_>),
-    shards: &[Shard],
-    x: &[f32],
+fn forward<const EMBED: usize, const STREAMS: usize, B: Branch<STREAMS>>(
+    ((which, norm), branch, weights): Net<'_, B, B::Weights<'_>>,
+    shards: &[[Shard; STREAMS]],
+    streams: [&[f32]; STREAMS],
     dropout: Dropout,
     save: bool,
 ) -> (Vec<f32>, Vec<Option<B::Saved>>) {
-    let mut y = vec![0.0; x.len()];
-    let work = shards.par_iter().zip(split(shards, EMBED, &mut y));
-    let saved = work
+    let mut y = vec![0.0; streams[0].len()];
+    let outputs = split(shards.iter().map(|shard| &shard[0]), EMBED, &mut y);
+    let saved = (shards.par_iter().zip(outputs))
         .map(|(shard, y)| {
-            let x = shard.rows(x, EMBED);
-            let mut normed = Scratch::new(x.len());
-            normalise(x, norm, &mut normed);
-            let saved = branch.forward(weights, shard, &normed, y);
-            drop_and_add(y, x, dropout, shard.starts[0] * EMBED);
+            let x = rows_of::<EMBED, STREAMS>(shard, streams);
+            let mut normed = Scratch::new(x[which].len());
+            normalise(x[which], norm, &mut normed);
+            let mut inputs = x;
+            inputs[which] = &normed;
+            let saved = branch.forward(weights, shard, inputs, y);
+            drop_and_add(y, x[0], dropout, shard[0].starts[0] * EMBED);
             save.then_some(saved)
         })
         .collect();
     (y, saved)
+}
+
+/// The backward pass of a shard: turns the gradient of its output into that of its rows of the first stream, in place,
+/// adds to those of others, and writes its partial gradients of all parameters.
+fn backward<const EMBED: usize, const STREAMS: usize, B: Branch<STREAMS>>(
+    ((which, norm), branch, weights): Net<'_, B, B::Weights<'_>>,
+    shard: &[Shard; STREAMS],
+    saved: B::Saved,
+    streams: [&[f32]; STREAMS],
+    (dx, dropout): ([&mut [f32]; STREAMS], Dropout),
+    share: &mut [f32],
+) {
+    let x = rows_of::<EMBED, STREAMS>(shard, streams);
+    let mut dout = Scratch::new(dx[0].len());
+    drop_into(&mut dout, dx[0], dropout, shard[0].starts[0] * EMBED);
+    let mut dinputs = x.map(|x| Scratch::new(x.len()));
+    let (of_norm, of_branch) = share.split_at_mut(norm.len());
+    let input = |stream: usize| match stream == which {
+        true => normed_rows(x[stream], norm),
+        false => Packed::new(View::rows(x[stream], EMBED), shard[stream].len(), EMBED),
+    };
+    let ends = BranchBackward {
+        inputs: &from_fn(input),
+        dout: &dout,
+        dinputs: dinputs.each_mut().map(|dinput| &mut **dinput),
+    };
+    branch.backward(weights, shard, saved, ends, of_branch);
+    for (stream, (dx, dinput)) in dx.into_iter().zip(&dinputs).enumerate() {
+        match stream == which {
+            true => normalise_backward(dinput, x[stream], norm, dx, of_norm),
+            false => dx.iter_mut().zip(&**dinput).for_each(|(dx, d)| *dx += d),
+        }
+    }
 }
 
 /// A sublayer that treats tokens independently, without dropout, with its weights packed once.
@@ -317,8 +384,9 @@ pub(super) fn packed<'a, const EMBED: usize, B: Branch>(
     Box::new(move |x| {
         let x = x.try_contiguous()?;
         let starts: Vec<usize> = (0..=x.shape().0).collect();
-        let net = (norm_of(norm), branch, &weights);
-        let (y, _) = forward::<EMBED, B>(net, &plan(&starts), host(&x), Dropout::NONE, false);
+        let net = ((0, norm_of(norm)), branch, &weights);
+        let shards = pair(plan(&starts), [&starts]);
+        let (y, _) = forward::<EMBED, 1, B>(net, &shards, [host(&x)], Dropout::NONE, false);
         x.device().try_tensor_from_vec(y, *x.shape())
     })
 }

@@ -7,8 +7,9 @@
 
 use attnlab::data::ragged::{Ragged, Sequence};
 use attnlab::ops::adamw::{AdamwOp, Update};
-use attnlab::ops::attention::{AttentionDropout, AttentionOp, AttentionWeights, HeadKind, Layout};
-use attnlab::ops::cross_attention::{CrossAttentionOp, NormedStream};
+use attnlab::ops::attention::{
+    AttentionDropout, AttentionOp, AttentionWeights, HeadKind, Layout, NormedStream,
+};
 use attnlab::ops::dropout::Dropout;
 use attnlab::ops::embedding::EmbeddingOp;
 use attnlab::ops::feed_forward::{Activation, FeedForward, FeedForwardOp};

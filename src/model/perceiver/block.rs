@@ -4,8 +4,8 @@ use dfdx::shapes::Dtype;
 use dfdx::tensor::Tape;
 
 use crate::model::block::Block;
-use crate::ops::attention::AttentionDropout;
-use crate::ops::cross_attention::{self, BoxedIncrementalCrossAttention, NormedStream};
+use crate::ops::attention::{AttentionDropout, NormedStream, cross_maps};
+use crate::ops::decoding::BoxedIncrementalPairs;
 use crate::ops::dropout::Dropout;
 use crate::ops::maps::HeadMap;
 use crate::ops::{LabDevice, Stream};
@@ -16,7 +16,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
     /// `[queries, EMBED]` and `[keys, EMBED]` → `[queries, EMBED]`. `normed` is the stream that the first
     /// norm applies to, `starts` are the document starts of either stream; the last argument is the block's
     /// dropout with the model's context. For gradients see
-    /// [`CrossAttentionOp`](crate::ops::cross_attention::CrossAttentionOp).
+    /// [`AttentionOp::try_cross_attention`](crate::ops::attention::AttentionOp::try_cross_attention).
     pub(super) fn try_cross<T: Tape<N, D>>(
         &self,
         queries_and_keys: [&Stream<EMBED, N, D>; 2],
@@ -43,7 +43,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         normed: NormedStream,
     ) -> Vec<HeadMap> {
         let norm = (normed, &self.ln1);
-        cross_attention::maps(queries_and_keys, norm, &self.attn)
+        cross_maps(queries_and_keys, norm, &self.attn)
     }
 
     /// The block for incremental decoding of some sequences with a maximum number of keys each:
@@ -52,7 +52,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         &self,
         normed: NormedStream,
         rows_and_context: (usize, usize),
-    ) -> BoxedIncrementalCrossAttention<'_, EMBED, N, D> {
+    ) -> BoxedIncrementalPairs<'_, EMBED, N, D> {
         let norm = (normed, &self.ln1);
         let mut attention = D::incremental_cross_attention(norm, &self.attn, rows_and_context);
         let feed_forward = self.inference_feed_forward();

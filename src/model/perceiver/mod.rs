@@ -19,8 +19,8 @@ use super::network::{IncrementalNetwork, Network};
 use super::parts::PartOfStep;
 use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
-use crate::ops::cross_attention::{NewPairs, NormedStream};
-use crate::ops::decoding::{NewTokens, OutputTokens};
+use crate::ops::attention::NormedStream;
+use crate::ops::decoding::{NewPairs, NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::embedding::LookupTable;
 use crate::ops::parameters::named_weights;
@@ -213,7 +213,7 @@ impl<
         let mut blocks: Vec<_> = blocks
             .map(|block| block.incremental(rows, CONTEXT))
             .collect();
-        let mut up = (self.up).incremental_cross(NormedStream::Keys, (rows, self.bottleneck()));
+        let mut up = (self.up).incremental_cross(NormedStream::Keys, (rows, CONTEXT));
         Box::new(move |ids, new| {
             let at = (ids, new.positions);
             let x = (self.embedding).try_embed(at, Dropout::NONE, NoneTape)?; // [new tokens, EMBED]
@@ -228,6 +228,7 @@ impl<
                 let pairs = NewPairs {
                     sequences: &coming.sequences,
                     queries: &coming.starts,
+                    positions: &positions,
                     keys: &coming.starts,
                 };
                 let mut y = down(&start, Some(&tokens), &pairs)?;
@@ -243,12 +244,14 @@ impl<
                 latents = Some(y);
             }
 
-            let last = new.starts[1..].iter().map(|end| end - 1).collect();
+            let last: Vec<usize> = new.starts[1..].iter().map(|end| end - 1).collect();
+            let positions: Vec<usize> = last.iter().map(|&token| new.positions[token]).collect();
             let x = x.clone().try_gather(indices(x.device(), last)?)?; // [rows, EMBED]
             let one_each: Vec<usize> = (0..=new.sequences.len()).collect();
             let pairs = NewPairs {
                 sequences: new.sequences,
                 queries: &one_each,
+                positions: &positions,
                 keys: &coming.starts_of_all,
             };
             let x = up(&x, latents.as_ref(), &pairs)?;

@@ -14,11 +14,10 @@ use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 use crate::model::visit;
 use crate::ops::adamw::{self, Moments, Update};
-use crate::ops::attention::{self, AttentionDropout};
-use crate::ops::cross_attention::NormedStream;
+use crate::ops::attention::{self, AttentionDropout, NormedStream};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::VisitorMut;
-use crate::ops::{Stream, cross_attention, embedding, feed_forward, head};
+use crate::ops::{Stream, embedding, feed_forward, head};
 
 /// A network composed of the ops' references.
 trait FromReferences: Network<Cpu> {
@@ -117,7 +116,7 @@ impl FromReferences for Latents {
         let y = embedding::reference::lookup(&self.latents, &latents.positions(), tape)?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.down, dropout.at(1));
-        let y = cross_attention::reference::cross_attention(
+        let y = attention::reference::cross_attention(
             [&y, &x],
             (NormedStream::Queries, &block.ln1),
             &block.attn,
@@ -129,7 +128,7 @@ impl FromReferences for Latents {
         let y = reference_block(&self.blocks[0], y, &latents, dropout.at(2))?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.up, dropout.at(3));
-        let x = cross_attention::reference::cross_attention(
+        let x = attention::reference::cross_attention(
             [&x, &y],
             (NormedStream::Keys, &block.ln1),
             &block.attn,

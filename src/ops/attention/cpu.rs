@@ -1,14 +1,17 @@
 //! The fast path: projections for a few documents at a time, then every head of every document separately,
 //! without padding.
 //!
-//! Queries, keys and values lie side by side in one `[tokens, width]` matrix. The synthesizer, which has
-//! a hidden layer instead of queries and no keys, is computed by the same branch.
+//! Queries, keys and values lie side by side in one `[tokens, width]` matrix; in cross-attention, queries in one and
+//! keys and values in another, one after the other in memory. The synthesizer, which has a hidden layer instead of
+//! queries and no keys, is computed by the same branch.
 
+use std::array::from_fn;
 use std::ops::Range;
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
+use super::cross::attended_keys;
 use super::differential::DifferentialHead;
 use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
 use super::heads::HeadTile;
@@ -18,24 +21,25 @@ use super::synthesizer::{CachedSynthesizer, SynthesizerHead};
 use super::talking_heads::TalkingHeads;
 use super::transform::{HeadTransform, Side};
 use super::{
-    AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, ScoreWeights, forget, gate,
+    AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, NormedStream, ScoreWeights,
+    forget, gate,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::decoding::{BoxedIncremental, cached};
+use crate::ops::decoding::{BoxedIncremental, BoxedIncrementalPairs, cached, cached_pairs};
 use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, cut, take};
+use crate::ops::kernels::shards::{Shard, cut, pair, take};
 use crate::ops::parameters::Norm;
 use crate::ops::residual::{
     Branch, BranchBackward, Joined, Layer, PackedLinear, Parameter, apply, back, pack_linear,
-    try_residual,
+    try_residual, try_residual_of,
 };
 
 /// Minimum number of tokens per tile: at the width of the assignment's model their projections take half of
 /// a core's cache. Tests have small batches, and should still have several tiles.
-pub const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
+const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 
 impl AttentionOp<f32> for Cpu {
     fn try_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
@@ -46,7 +50,7 @@ impl AttentionOp<f32> for Cpu {
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         weights.layout.check_longest(batch);
-        let branch = Attention::new(weights, dropout);
+        let branch = Attention::<EMBED, 1>::new(weights, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
@@ -64,13 +68,40 @@ impl AttentionOp<f32> for Cpu {
             }
         }
     }
+
+    fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
+        [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
+        (which, norm): (NormedStream, &Norm<EMBED, f32, Cpu>),
+        weights: &AttentionWeights<EMBED, f32, Cpu>,
+        starts: [&[usize]; 2],
+        dropout: AttentionDropout,
+        mut tape: T,
+    ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+        weights.layout.check_pair();
+        assert_eq!(starts[0].len(), starts[1].len(), "document counts");
+        let (keys, of_keys) = attended_keys(keys.clone(), starts, &mut tape)?;
+        let (streams, starts) = ([queries.clone(), keys], [starts[0], &of_keys]);
+        let branch = Attention::<EMBED, 2>::new(weights, dropout);
+        let norm = (which as usize, norm);
+        try_residual_of((streams, tape), norm, branch, starts, dropout.output)
+    }
+
+    fn incremental_cross_attention<'a, const EMBED: usize>(
+        (which, norm): (NormedStream, &'a Norm<EMBED, f32, Cpu>),
+        weights: &'a AttentionWeights<EMBED, f32, Cpu>,
+        (rows, context): (usize, usize),
+    ) -> BoxedIncrementalPairs<'a, EMBED, f32, Cpu> {
+        weights.layout.check_pair();
+        let layer = CachedAttention::new(weights, context);
+        cached_pairs((which as usize, norm), layer, rows)
+    }
 }
 
-/// The sublayer's branch, a function of the normalised stream.
-struct Attention<const EMBED: usize> {
+/// The sublayer's branch, a function of one stream, or of the streams of queries and of keys.
+struct Attention<const EMBED: usize, const STREAMS: usize> {
     layout: Layout,
-    /// To queries, keys and values, or whatever the heads compute from, and to gates.
-    joined: Joined,
+    /// Of each stream: to queries, keys and values, or whatever the heads compute from, and to gates.
+    joined: [Joined; STREAMS],
     columns: Columns,
     transform: HeadTransform,
     proj: FromHeads<EMBED, f32, Cpu>,
@@ -78,48 +109,72 @@ struct Attention<const EMBED: usize> {
     dropout: AttentionDropout,
 }
 
-/// Where what is joined starts in a row: after queries, and keys if there are any, which are transformed.
+/// Where what is joined starts in a row. A row of the first stream starts with queries; what keys and values need
+/// follows in the same row, or is a row of the second stream.
 #[derive(Clone, Copy)]
 struct Columns {
+    /// If there are any; otherwise there the values are.
+    keys: usize,
     values: usize,
     /// Forget gates.
     forget: usize,
     /// β of the delta rule.
     beta: usize,
-    /// Gates of the heads' outputs.
+    /// Gates of the heads' outputs: the end of a row of the first stream.
     gate: usize,
 }
 
 impl Columns {
-    fn of(layout: &Layout, has_keys: bool) -> Self {
+    fn of(layout: &Layout, has_keys: bool, streams: usize) -> Self {
         let some = |is_there: bool, width: usize| if is_there { width } else { 0 };
-        let values = layout.width() + some(has_keys, layout.kv_width());
+        let keys = some(streams == 1, layout.width());
+        let values = keys + some(has_keys, layout.kv_width());
         let forget = values + layout.kv_width();
         let beta = forget + some(layout.forgets(), layout.heads);
+        let end = beta + some(layout.delta, layout.heads);
         Self {
+            keys,
             values,
             forget,
             beta,
-            gate: beta + some(layout.delta, layout.heads),
+            gate: if streams == 1 { end } else { layout.width() },
         }
     }
 }
 
-impl<const EMBED: usize> Attention<EMBED> {
+/// The layers that are applied to each stream.
+fn layers<const EMBED: usize, const STREAMS: usize>(
+    weights: &AttentionWeights<EMBED, f32, Cpu>,
+) -> [Vec<&dyn Layer>; STREAMS] {
+    let mut layers: [Vec<&dyn Layer>; STREAMS] = from_fn(|_| vec![]);
+    match &weights.scores {
+        ScoreWeights::DotProduct(of) => {
+            layers[0].push(&of.query);
+            layers[STREAMS - 1].push(&of.key);
+        }
+        ScoreWeights::Positions(of) => layers[0].push(&of.hidden),
+    }
+    let of_keys = &mut layers[STREAMS - 1];
+    of_keys.push(&weights.value);
+    of_keys.extend(weights.forget.iter().map(|layer| layer as &dyn Layer));
+    of_keys.extend(weights.beta.iter().map(|layer| layer as &dyn Layer));
+    layers[0].extend(weights.gate.iter().map(|layer| layer as &dyn Layer));
+    layers
+}
+
+/// Rows of each stream, counted from the first of their shard.
+type Rows<const STREAMS: usize> = [Range<usize>; STREAMS];
+
+impl<const EMBED: usize, const STREAMS: usize> Attention<EMBED, STREAMS> {
+    /// The stream that keys and values are computed from.
+    const KEYS: usize = STREAMS - 1;
+
     fn new(weights: &AttentionWeights<EMBED, f32, Cpu>, dropout: AttentionDropout) -> Self {
         let layout = weights.layout;
-        let mut layers: Vec<&dyn Layer> = match &weights.scores {
-            ScoreWeights::DotProduct(of) => vec![&of.query, &of.key],
-            ScoreWeights::Positions(of) => vec![&of.hidden],
-        };
-        layers.push(&weights.value);
-        layers.extend(weights.forget.iter().map(|layer| layer as &dyn Layer));
-        layers.extend(weights.beta.iter().map(|layer| layer as &dyn Layer));
-        layers.extend(weights.gate.iter().map(|layer| layer as &dyn Layer));
         Self {
             layout,
-            joined: Joined::of(&layers),
-            columns: Columns::of(&layout, weights.has_keys()),
+            joined: layers(weights).map(|layers| Joined::of(&layers)),
+            columns: Columns::of(&layout, weights.has_keys(), STREAMS),
             transform: HeadTransform::new(weights, dropout.context),
             proj: weights.proj.clone(),
             heads: document_attention(weights, dropout.context),
@@ -127,77 +182,102 @@ impl<const EMBED: usize> Attention<EMBED> {
         }
     }
 
-    /// Every head over a document of a tile.
-    fn heads(&self, tile: &Shard, tokens: &Range<usize>) -> Vec<DocumentHead> {
+    /// Where a shard's rows of a stream are in a slice with what is joined: the streams lie one after the other.
+    fn joined_rows(
+        &self,
+        shard: &[Shard; STREAMS],
+        stream: usize,
+        rows: &Rows<STREAMS>,
+    ) -> Range<usize> {
+        let before = (shard.iter().zip(&self.joined)).take(stream);
+        let start: usize = before.map(|(shard, of)| shard.len() * of.width()).sum();
+        let (width, rows) = (self.joined[stream].width(), &rows[stream]);
+        start + rows.start * width..start + rows.end * width
+    }
+
+    /// Number of elements of such a slice.
+    fn joined_len(&self, shard: &[Shard; STREAMS]) -> usize {
+        self.joined_rows(shard, Self::KEYS, &all(shard)).end
+    }
+
+    /// Every head over a document.
+    fn heads(&self, shard: &[Shard; STREAMS], document: &Rows<STREAMS>) -> Vec<DocumentHead> {
         let of_head = |head| HeadTile {
-            queries: tokens.len(),
-            keys: tokens.len(),
-            first_query: tile.starts[0] + tokens.start,
+            queries: document[0].len(),
+            keys: document[Self::KEYS].len(),
+            first_query: shard[0].starts[0] + document[0].start,
             head,
             layout: self.layout,
             dropout: self.dropout,
         };
+        let rows = [0, Self::KEYS].map(|stream| self.joined_rows(shard, stream, document).start);
         let heads = 0..self.layout.heads;
         heads
-            .map(|head| (of_head(head), self.columns(tokens.start, head)))
+            .map(|head| (of_head(head), self.columns(rows, head)))
             .collect()
     }
 
-    /// The columns of a head, for a document that starts at `row`.
-    fn columns(&self, row: usize, head: usize) -> HeadColumns {
-        let (width, head_dim) = (self.joined.width(), self.layout.head_dim);
+    /// The columns of a head, for a document whose rows with queries and with keys start there.
+    fn columns(&self, [queries, keys]: [usize; 2], head: usize) -> HeadColumns {
+        let head_dim = self.layout.head_dim;
         let group = self.layout.group();
-        let shared = head / group * head_dim;
-        let first = [
-            head * head_dim,
-            self.layout.width() + shared,
-            self.columns.values + shared,
-        ];
-        let of_head = [self.columns.forget, self.columns.beta];
+        let shared = keys + head / group * head_dim;
         HeadColumns {
-            starts: first.map(|column| row * width + column),
-            of_head: of_head.map(|column| row * width + column + head),
-            step: width,
+            starts: [
+                queries + head * head_dim,
+                shared + self.columns.keys,
+                shared + self.columns.values,
+            ],
+            of_head: [self.columns.forget, self.columns.beta].map(|column| keys + column + head),
+            query_step: self.joined[0].width(),
+            step: self.joined[Self::KEYS].width(),
             accumulate_kv: !head.is_multiple_of(group),
         }
     }
 
-    /// The columns of queries and of keys.
-    fn sides(&self) -> [(Side, Range<usize>); 2] {
-        let width = self.layout.width();
+    /// The streams and columns of queries and of keys.
+    fn sides(&self) -> [(Side, usize, Range<usize>); 2] {
+        let keys = self.columns.keys..self.columns.values;
         [
-            (Side::Queries, 0..width),
-            (Side::Keys, width..self.columns.values),
+            (Side::Queries, 0, 0..self.layout.width()),
+            (Side::Keys, Self::KEYS, keys),
         ]
     }
 
-    /// The running sums of a document's forget gates, if there are any, in the rows of all tokens: from the
+    /// Where the running sums of a document's forget gates are, if there are any, in the rows of all tokens: from the
     /// document's first on. Returns the divisor of their logarithms too.
-    fn gates<'m>(
+    fn gates(
         &self,
-        tokens: &Range<usize>,
-        rows: &'m mut [f32],
-    ) -> Option<(usize, &'m mut [f32])> {
+        shard: &[Shard; STREAMS],
+        document: &Rows<STREAMS>,
+    ) -> Option<(usize, Range<usize>)> {
         let Some(Bias::Forget { divisor }) = self.layout.scoring.bias else {
             return None;
         };
-        let width = self.joined.width();
-        let gates = tokens.start * width + self.columns.forget..tokens.end * width;
-        Some((divisor, &mut rows[gates]))
+        let rows = self.joined_rows(shard, Self::KEYS, document);
+        Some((divisor, rows.start + self.columns.forget..rows.end))
+    }
+
+    /// Number of heads, and the row stride of their forget gates.
+    fn gates_shape(&self) -> (usize, usize) {
+        (self.layout.heads, self.joined[Self::KEYS].width())
     }
 
     /// Transforms queries and keys, and sums up forget gates.
-    fn transform(&self, tile: &Shard, qkv: &mut [f32]) {
-        let width = self.joined.width();
-        for (position, row) in positions(tile).zip(qkv.chunks_exact_mut(width)) {
-            for (side, columns) in self.sides() {
-                self.transform.apply(&mut row[columns], side, position);
+    fn transform(&self, shard: &[Shard; STREAMS], tile: &[Shard; STREAMS], qkv: &mut [f32]) {
+        let at = rows_in(tile, shard);
+        for (side, stream, columns) in self.sides() {
+            let rows = qkv[self.joined_rows(shard, stream, &at)]
+                .chunks_exact_mut(self.joined[stream].width());
+            for (position, row) in positions(&tile[stream]).zip(rows) {
+                self.transform
+                    .apply(&mut row[columns.clone()], side, position);
             }
         }
-        for tokens in documents(tile) {
-            if let Some((divisor, gates)) = self.gates(&tokens, qkv) {
-                let heads = self.layout.heads;
-                forget::sum_up(gates, (heads, width), divisor, &vec![0.0; heads]);
+        for document in documents(tile, shard) {
+            if let Some((divisor, gates)) = self.gates(shard, &document) {
+                let before = vec![0.0; self.layout.heads];
+                forget::sum_up(&mut qkv[gates], self.gates_shape(), divisor, &before);
             }
         }
     }
@@ -205,38 +285,45 @@ impl<const EMBED: usize> Attention<EMBED> {
     /// Backward of [`Self::transform`], given what it made, and its inputs where they were kept.
     fn transform_backward(
         &self,
-        tile: &Shard,
+        (shard, tile): (&[Shard; STREAMS], &[Shard; STREAMS]),
         dqkv: &mut [f32],
         (inputs, qkv): (&[f32], &[f32]),
         of_parameters: &mut [f32],
     ) {
-        let width = self.joined.width();
-        let rows = dqkv.chunks_exact_mut(width).zip(qkv.chunks_exact(width));
-        for (token, (position, (gradient, row))) in positions(tile).zip(rows).enumerate() {
-            let inputs = inputs.get(token * width..(token + 1) * width);
-            for (side, columns) in self.sides() {
-                let from = (
-                    inputs.map(|inputs| &inputs[columns.clone()]),
-                    &row[columns.clone()],
-                );
-                let gradient = &mut gradient[columns];
+        let at = rows_in(tile, shard);
+        for (side, stream, columns) in self.sides() {
+            let (width, rows) = (
+                self.joined[stream].width(),
+                self.joined_rows(shard, stream, &at),
+            );
+            let firsts = rows
+                .step_by(width)
+                .map(|row| row + columns.start..row + columns.end);
+            for (position, columns) in positions(&tile[stream]).zip(firsts) {
+                let from = (inputs.get(columns.clone()), &qkv[columns.clone()]);
+                let gradient = &mut dqkv[columns];
                 (self.transform).backward(gradient, from, (side, position), of_parameters);
             }
         }
-        for tokens in documents(tile) {
-            if let Some((divisor, gradients)) = self.gates(&tokens, dqkv) {
-                let gates = &inputs[tokens.start * width + self.columns.forget..];
-                let shape = (self.layout.heads, width);
-                forget::sum_up_backward(gradients, gates, shape, divisor);
+        for document in documents(tile, shard) {
+            if let Some((divisor, gates)) = self.gates(shard, &document) {
+                let (gradients, gates) = (&mut dqkv[gates.clone()], &inputs[gates]);
+                forget::sum_up_backward(gradients, gates, self.gates_shape(), divisor);
             }
         }
     }
 
-    /// The gates of the heads' outputs in rows of all tokens: from the first on, their number, and row stride.
-    fn output_gates<'m>(&self, qkv: &'m [f32]) -> Option<(&'m [f32], usize, usize)> {
+    /// Where the gates of the heads' outputs are in some rows, if there are any: from the first on. Their number and
+    /// row stride too.
+    fn output_gates(
+        &self,
+        shard: &[Shard; STREAMS],
+        rows: &Rows<STREAMS>,
+    ) -> Option<(Range<usize>, usize, usize)> {
         self.layout.gate?;
-        let gates = qkv.get(self.columns.gate..).unwrap_or_default();
-        Some((gates, self.layout.gates(), self.joined.width()))
+        let rows = self.joined_rows(shard, 0, rows);
+        let first = (rows.start + self.columns.gate).min(rows.end);
+        Some((first..rows.end, self.layout.gates(), self.joined[0].width()))
     }
 
     /// Numbers of learned elements of the transformation and of the heads.
@@ -272,31 +359,61 @@ fn document_attention<const EMBED: usize>(
     }
 }
 
-/// The documents of a tile.
-fn documents(tile: &Shard) -> impl Iterator<Item = Range<usize>> {
-    tile.documents().filter(|tokens| !tokens.is_empty())
+/// All rows of a shard.
+fn all<const STREAMS: usize>(shard: &[Shard; STREAMS]) -> Rows<STREAMS> {
+    rows_in(shard, shard)
+}
+
+/// The rows of a tile.
+fn rows_in<const STREAMS: usize>(
+    tile: &[Shard; STREAMS],
+    shard: &[Shard; STREAMS],
+) -> Rows<STREAMS> {
+    from_fn(|stream| tile[stream].range_in(&shard[stream]))
+}
+
+/// Tiles of whole documents.
+fn tiles<const STREAMS: usize>(shard: &[Shard; STREAMS]) -> Vec<[Shard; STREAMS]> {
+    let starts = shard.each_ref().map(|shard| &shard.starts[..]);
+    pair(shard[0].tiles(TILE_TOKENS), starts)
+}
+
+/// Where some rows are in a matrix of this width.
+fn of(rows: &Range<usize>, width: usize) -> Range<usize> {
+    rows.start * width..rows.end * width
+}
+
+/// The rows of each document of a tile that has any.
+fn documents<const STREAMS: usize>(
+    tile: &[Shard; STREAMS],
+    shard: &[Shard; STREAMS],
+) -> impl Iterator<Item = Rows<STREAMS>> {
+    let row = |stream: usize, at: usize| tile[stream].starts[at] - shard[stream].starts[0];
+    let documents = (0..tile[0].starts.len() - 1)
+        .map(move |at| from_fn(|stream| row(stream, at)..row(stream, at + 1)));
+    documents.filter(|document: &Rows<STREAMS>| !document[0].is_empty())
 }
 
 /// What backward needs of a shard.
 pub struct Saved {
-    /// Transformed queries and keys, values, and gates: `[tokens, width of the joined layers]`.
+    /// What is joined, of each stream, after the transformation: queries, keys, values, and gates.
     qkv: Scratch,
     /// The same before the transformation, if its backward needs them.
     inputs: Scratch,
     /// What the heads of every document save: see [`DocumentAttention::saved_len`].
     kept: Scratch,
-    /// The heads' outputs after their gates, side by side: `[tokens, width of the heads]`.
+    /// The heads' outputs after their gates, side by side: `[queries, width of the heads]`.
     heads: Scratch,
 }
 
-impl<const EMBED: usize> Branch for Attention<EMBED> {
+impl<const EMBED: usize, const STREAMS: usize> Branch<STREAMS> for Attention<EMBED, STREAMS> {
     type Saved = Saved;
-    type Weights<'a> = [PackedLinear<'a>; 2];
+    type Weights<'a> = ([PackedLinear<'a>; STREAMS], PackedLinear<'a>);
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let proj: [&dyn Parameter; 2] = [&self.proj.weight, &self.proj.bias];
-        self.joined
-            .parameters()
+        (self.joined.iter())
+            .flat_map(Joined::parameters)
             .chain(proj)
             .chain(self.transform.parameters())
             .chain(self.heads.parameters())
@@ -304,108 +421,112 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
     }
 
     fn pack(&self, pass: Pass) -> Self::Weights<'_> {
-        [self.joined.pack(pass), pack_linear(&self.proj, pass)]
+        let joined = self.joined.each_ref().map(|joined| joined.pack(pass));
+        (joined, pack_linear(&self.proj, pass))
     }
 
     fn forward(
         &self,
-        [joined, proj]: &Self::Weights<'_>,
-        shard: &Shard,
-        normed: &[f32],
+        (joined, proj): &Self::Weights<'_>,
+        shard: &[Shard; STREAMS],
+        from: [&[f32]; STREAMS],
         out: &mut [f32],
     ) -> Saved {
-        let (width, of_heads) = (self.joined.width(), self.layout.width());
-        let saved_len = |tokens| self.heads.saved_len(&self.heads(shard, &tokens));
+        let of_heads = self.layout.width();
+        let saved_len = |document| self.heads.saved_len(&self.heads(shard, &document));
         let keeps_inputs = self.transform.needs_inputs() || self.layout.forgets();
+        let all = self.joined_len(shard);
         let mut saved = Saved {
-            qkv: Scratch::new(shard.len() * width),
-            inputs: Scratch::new(if keeps_inputs { shard.len() * width } else { 0 }),
-            kept: Scratch::new(documents(shard).map(saved_len).sum()),
-            heads: Scratch::new(shard.len() * of_heads),
+            qkv: Scratch::new(all),
+            inputs: Scratch::new(if keeps_inputs { all } else { 0 }),
+            kept: Scratch::new(documents(shard, shard).map(saved_len).sum()),
+            heads: Scratch::new(shard[0].len() * of_heads),
         };
         let mut kept = &mut saved.kept[..];
-        for tile in shard.tiles(TILE_TOKENS) {
-            let at = tile.range_in(shard);
-            let rows = |width: usize| at.start * width..at.end * width;
-            let qkv = &mut saved.qkv[rows(width)];
-            apply(joined, &normed[rows(EMBED)], qkv, width);
-            let heads = &mut saved.heads[rows(of_heads)];
-            if keeps_inputs {
-                saved.inputs[rows(width)].copy_from_slice(qkv);
+        for tile in tiles(shard) {
+            let at = rows_in(&tile, shard);
+            for (stream, joined) in joined.iter().enumerate() {
+                let rows = self.joined_rows(shard, stream, &at);
+                let (qkv, step) = (&mut saved.qkv[rows.clone()], self.joined[stream].width());
+                apply(joined, &from[stream][of(&at[stream], EMBED)], qkv, step);
+                if keeps_inputs {
+                    saved.inputs[rows].copy_from_slice(qkv);
+                }
             }
-            self.transform(&tile, qkv);
-            for tokens in documents(&tile) {
-                let of_document = self.heads(&tile, &tokens);
-                let kept = take(&mut kept, self.heads.saved_len(&of_document));
-                let out = &mut heads[tokens.start * of_heads..];
-                (self.heads).attend(&of_document, qkv, kept, (out, of_heads));
+            self.transform(shard, &tile, &mut saved.qkv);
+            for document in documents(&tile, shard) {
+                let heads = self.heads(shard, &document);
+                let kept = take(&mut kept, self.heads.saved_len(&heads));
+                let out = &mut saved.heads[document[0].start * of_heads..];
+                (self.heads).attend(&heads, &saved.qkv, kept, (out, of_heads));
             }
-            if let Some(gates) = self.output_gates(qkv) {
-                gate::close(heads, of_heads, gates);
+            let heads = &mut saved.heads[of(&at[0], of_heads)];
+            if let Some((gates, count, step)) = self.output_gates(shard, &at) {
+                gate::close(heads, of_heads, (&saved.qkv[gates], count, step));
             }
-            apply(proj, heads, &mut out[rows(EMBED)], EMBED);
+            apply(proj, heads, &mut out[of(&at[0], EMBED)], EMBED);
         }
         saved
     }
 
     fn backward(
         &self,
-        [joined, proj]: &Self::Weights<'_>,
-        shard: &Shard,
+        (joined, proj): &Self::Weights<'_>,
+        shard: &[Shard; STREAMS],
         mut saved: Saved,
-        BranchBackward {
-            normed,
-            dout,
-            dnormed,
-        }: BranchBackward<'_>,
-        share: &mut [f32],
+        ends: BranchBackward<'_, STREAMS>,
+        mut share: &mut [f32],
     ) {
-        let (width, of_heads) = (self.joined.width(), self.layout.width());
+        let of_heads = self.layout.width();
+        let (dout, dinputs) = (ends.dout, ends.dinputs);
+        let of_joined = (self.joined.each_ref())
+            .map(|joined| joined.lengths(EMBED).map(|length| take(&mut share, length)));
         let [of_transform, of_head] = self.own_lengths();
-        let (of_qkv, of_proj) = ([width * EMBED, self.joined.biases()], EMBED * of_heads);
-        let sizes = [of_qkv[0], of_qkv[1], of_proj, EMBED, of_transform, of_head];
-        let [
-            qkv_weight,
-            qkv_bias,
-            proj_weight,
-            proj_bias,
-            of_transform,
-            of_head,
-        ] = cut(sizes, share);
+        let [proj_weight, proj_bias, of_transform, of_head] =
+            cut([EMBED * of_heads, EMBED, of_transform, of_head], share);
         of_transform.fill(0.0);
         of_head.fill(0.0);
-        let mut dqkv = Scratch::new(shard.len() * width);
+        let mut dqkv = Scratch::new(self.joined_len(shard));
         let mut kept = &mut saved.kept[..];
-        for tile in shard.tiles(TILE_TOKENS) {
-            let at = tile.range_in(shard);
-            let rows = |width: usize| at.start * width..at.end * width;
-            let [qkv, dqkv] = [&mut saved.qkv[rows(width)], &mut dqkv[rows(width)]];
-            let mut dheads = Scratch::new(tile.len() * of_heads);
-            back(proj, &dout[rows(EMBED)], &mut dheads, of_heads);
-            if let Some(gates) = self.output_gates(qkv) {
-                let heads = (&saved.heads[rows(of_heads)], &mut *dheads, of_heads);
-                let dgates = dqkv.get_mut(self.columns.gate..).unwrap_or_default();
-                gate::backward(heads, gates, dgates);
+        for tile in tiles(shard) {
+            let at = rows_in(&tile, shard);
+            let mut dheads = Scratch::new(tile[0].len() * of_heads);
+            back(proj, &dout[of(&at[0], EMBED)], &mut dheads, of_heads);
+            if let Some((gates, count, step)) = self.output_gates(shard, &at) {
+                let heads = &saved.heads[of(&at[0], of_heads)];
+                let heads = (heads, &mut *dheads, of_heads);
+                let dgates = &mut dqkv[gates.clone()];
+                gate::backward(heads, (&saved.qkv[gates], count, step), dgates);
             }
-            for tokens in documents(&tile) {
-                if let Some((_, gates)) = self.gates(&tokens, dqkv) {
-                    let rows = gates.chunks_mut(width);
-                    rows.for_each(|row| row[..self.layout.heads].fill(0.0));
+            for document in documents(&tile, shard) {
+                if let Some((_, gates)) = self.gates(shard, &document) {
+                    let (heads, step) = self.gates_shape();
+                    let rows = dqkv[gates].chunks_mut(step);
+                    rows.for_each(|row| row[..heads].fill(0.0));
                 }
-                let of_document = self.heads(&tile, &tokens);
-                let kept = &*take(&mut kept, self.heads.saved_len(&of_document));
-                let dout = (&dheads[tokens.start * of_heads..], of_heads);
-                (self.heads).attend_backward(&of_document, (qkv, kept), dout, dqkv, of_head);
+                let heads = self.heads(shard, &document);
+                let kept = &*take(&mut kept, self.heads.saved_len(&heads));
+                let row = document[0].start - at[0].start;
+                let (dout, qkv) = ((&dheads[row * of_heads..], of_heads), &*saved.qkv);
+                (self.heads).attend_backward(&heads, (qkv, kept), dout, &mut dqkv, of_head);
             }
-            let inputs = saved.inputs.get(rows(width)).unwrap_or_default();
-            self.transform_backward(&tile, dqkv, (inputs, qkv), of_transform);
-            back(joined, dqkv, &mut dnormed[rows(EMBED)], EMBED);
+            let kept = (&*saved.inputs, &*saved.qkv);
+            self.transform_backward((shard, &tile), &mut dqkv, kept, of_transform);
+            for (stream, joined) in joined.iter().enumerate() {
+                let dinput = &mut dinputs[stream][of(&at[stream], EMBED)];
+                let rows = self.joined_rows(shard, stream, &at);
+                back(joined, &dqkv[rows], dinput, EMBED);
+            }
         }
         self.heads.finish(of_head);
-        let heads = Packed::new(View::rows(&saved.heads, of_heads), shard.len(), of_heads);
+        let heads = Packed::new(View::rows(&saved.heads, of_heads), shard[0].len(), of_heads);
         weight_gradient(&heads, (dout, EMBED), proj_weight);
         sum_rows(dout, EMBED, proj_bias);
-        weight_gradient(normed, (&dqkv, width), qkv_weight);
-        sum_rows(&dqkv, width, qkv_bias);
+        for (stream, [weight, bias]) in of_joined.into_iter().enumerate() {
+            let dqkv = &dqkv[self.joined_rows(shard, stream, &all(shard))];
+            let width = self.joined[stream].width();
+            weight_gradient(&ends.inputs[stream], (dqkv, width), weight);
+            sum_rows(dqkv, width, bias);
+        }
     }
 }

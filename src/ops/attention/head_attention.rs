@@ -136,14 +136,16 @@ impl<H: HeadAttention> DocumentAttention for H {
     }
 }
 
-/// Where the queries, keys and values of one head over one document start in a matrix with those of all
-/// tokens.
+/// Where the queries, keys and values of one head over one document start in matrices with those of all
+/// tokens, which lie in one slice; in self-attention they are one matrix.
 #[derive(Clone, Copy)]
 pub struct HeadColumns {
     pub starts: [usize; 3],
     /// Where the running sums of the head's forget gates start, and β of the delta rule, if there are any.
     pub of_head: [usize; 2],
-    /// Row stride.
+    /// Row stride of queries.
+    pub query_step: usize,
+    /// Row stride of keys, values and what goes with them.
     pub step: usize,
     /// Whether another head of the group has already written the gradients of these keys and values.
     pub accumulate_kv: bool,
@@ -152,8 +154,9 @@ pub struct HeadColumns {
 impl HeadColumns {
     /// Queries, keys and values, from channel `channel` of the head on.
     pub fn views(self, qkv: &[f32], channel: usize) -> [View<'_>; 3] {
-        let from = |start: usize| View::rows(&qkv[start + channel..], self.step);
-        self.starts.map(from)
+        let [q, k, v] = self.starts.map(|start| &qkv[start + channel..]);
+        [(q, self.query_step), (k, self.step), (v, self.step)]
+            .map(|(rows, step)| View::rows(rows, step))
     }
 
     /// The head's values.
@@ -204,7 +207,7 @@ impl HeadColumns {
         dqkv: &mut [f32],
     ) {
         let [q, k, _] = self.views(qkv, channel);
-        let target = Target::set(&mut dqkv[self.starts[0] + channel..], self.step);
+        let target = Target::set(&mut dqkv[self.starts[0] + channel..], self.query_step);
         tile.queries_gradient(dscores, k, width, target);
         tile.keys_gradient(dscores, q, width, self.kv_gradient(1, dqkv, channel));
     }

@@ -264,7 +264,7 @@ impl HeadTile {
 
     /// The last key that a query attends to.
     #[inline(always)]
-    fn last_key(&self, query: usize) -> usize {
+    pub fn last_key(&self, query: usize) -> usize {
         query.min(self.keys - 1)
     }
 

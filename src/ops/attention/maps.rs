@@ -10,7 +10,9 @@ use super::scoring::Bias;
 use super::standard_head::StandardHead;
 use super::talking_heads::mix;
 use super::transform::{HeadTransform, Side};
-use super::{AttentionWeights, Layout, ScoreWeights, delta, differential, forget, synthesizer};
+use super::{
+    AttentionWeights, Layout, NormedStream, ScoreWeights, delta, differential, forget, synthesizer,
+};
 use crate::ops::Stream;
 use crate::ops::bridge::host;
 use crate::ops::kernels::rows::{sigmoid, sum_of};
@@ -28,30 +30,55 @@ pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     norm: &Norm<EMBED, N, D>,
     weights: &AttentionWeights<EMBED, N, D>,
 ) -> Vec<HeadMap> {
-    let (x, layout) = (normed(&on_host(x), norm), weights.layout);
+    let x = normed(&on_host(x), norm);
+    maps_between([&x, &x], weights)
+}
+
+/// The same in cross-attention, of queries to keys: the weights of [`super::AttentionOp::try_cross_attention`]. Keys
+/// beyond the number of queries are never attended to and left out.
+pub fn cross_maps<const EMBED: usize, N: Dtype, D: Device<N>>(
+    queries_and_keys: [&Stream<EMBED, N, D>; 2],
+    (which, norm): (NormedStream, &Norm<EMBED, N, D>),
+    weights: &AttentionWeights<EMBED, N, D>,
+) -> Vec<HeadMap> {
+    let [mut queries, mut keys] = queries_and_keys.map(on_host);
+    keys.truncate(queries.len());
+    match which {
+        NormedStream::Queries => queries = normed(&queries, norm),
+        NormedStream::Keys => keys = normed(&keys, norm),
+    }
+    maps_between([&queries, &keys], weights)
+}
+
+/// The maps from the streams of queries and of keys, after the norm.
+fn maps_between<const EMBED: usize, N: Dtype, D: Device<N>>(
+    [of_queries, of_keys]: [&[f32]; 2],
+    weights: &AttentionWeights<EMBED, N, D>,
+) -> Vec<HeadMap> {
+    let layout = weights.layout;
     let comparison = match &weights.scores {
         ScoreWeights::DotProduct(comparison) => comparison,
-        ScoreWeights::Positions(of) => return synthesizer::maps(&x, of, layout),
+        ScoreWeights::Positions(of) => return synthesizer::maps(of_queries, of, layout),
     };
     let on_cpu = on_cpu(weights);
-    let transform = HeadTransform::new(&on_cpu, x.len() / EMBED);
+    let transform = HeadTransform::new(&on_cpu, of_queries.len() / EMBED);
     let transformed = |side, mut rows: Vec<f32>, width| {
         for (position, row) in rows.chunks_exact_mut(width).enumerate() {
             transform.apply(row, side, position);
         }
         rows
     };
-    let queries = projected(&x, &comparison.query);
+    let queries = projected(of_queries, &comparison.query);
     let queries = transformed(Side::Queries, queries, layout.width());
-    let keys = projected(&x, &comparison.key);
+    let keys = projected(of_keys, &comparison.key);
     let keys = transformed(Side::Keys, keys, layout.kv_width());
     match &weights.difference {
         Some(difference) => differential::maps([&queries, &keys], difference, layout),
-        None => single_maps(&x, [&queries, &keys], &on_cpu),
+        None => single_maps(of_keys, [&queries, &keys], &on_cpu),
     }
 }
 
-/// The maps of heads that have one each, from the normalised stream, and transformed queries and keys.
+/// The maps of heads that have one each, from the stream of the keys, and transformed queries and keys.
 fn single_maps<const EMBED: usize>(
     x: &[f32],
     [queries, keys]: [&[f32]; 2],

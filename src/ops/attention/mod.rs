@@ -1,9 +1,11 @@
 //! The attention sublayer of a pre-norm block: norm, causal multi-head attention, dropout, residual.
 //!
-//! One op for all kinds: they differ in their [`Layout`].
+//! One op for all kinds: they differ in their [`Layout`]. Keys and values come from the stream of the queries
+//! (self-attention) or from another (cross-attention).
 
 pub(crate) mod cached;
 pub(crate) mod cpu;
+mod cross;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 mod delta;
@@ -35,15 +37,15 @@ use dfdx::tensor::Tape;
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
-use super::decoding::BoxedIncremental;
+use super::decoding::{BoxedIncremental, BoxedIncrementalPairs};
 use super::dropout::Dropout;
 use super::parameters::Norm;
 use crate::data::ragged::Ragged;
-pub(crate) use cpu::TILE_TOKENS;
+pub use cross::NormedStream;
 pub use differential::DifferenceWeights;
 pub use gate::Gate;
 pub(crate) use maps::compare;
-pub use maps::maps;
+pub use maps::{cross_maps, maps};
 pub use qk_norm::{FIRST_SCALE, QkNorm, QkNormWeights};
 pub use relative::BUCKETS;
 pub use scoring::{Bias, Rotary, Scoring, Similarity, Sink};
@@ -115,4 +117,37 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
         weights: &'a AttentionWeights<EMBED, N, Self>,
         rows_and_context: (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, N, Self>;
+
+    /// Cross-attention: `y = queries + dropout(proj(attend(queries, keys)))`, `[queries, EMBED]` and
+    /// `[keys, EMBED]` → `[queries, EMBED]`, on `tape`. One of the streams goes through `norm` first.
+    ///
+    /// `starts` are the document starts in either stream; both have the same number of documents, none
+    /// empty. Within each document and head, query i attends to the keys 0 to i, or to all keys if there are
+    /// fewer, as in [`Self::try_attention`]; keys beyond the number of queries are not used. Dropout of weights
+    /// is indexed by query and key.
+    ///
+    /// The gradient of `queries` is set: no op whose backward runs before this one may have used them. The
+    /// gradient of `keys` is accumulated: other ops may use them too.
+    ///
+    /// # Panics
+    /// If the layout has no meaning for two streams: if it has biases, a window, the delta rule, stick-breaking or no
+    /// keys.
+    ///
+    /// Source: Jaegle et al. 2021, Perceiver, §3.1; the causal mask as in Hawthorne et al. 2022, Perceiver
+    /// AR, §2.
+    fn try_cross_attention<const EMBED: usize, T: Tape<N, Self>>(
+        queries_and_keys: [&Stream<EMBED, N, Self>; 2],
+        norm: (NormedStream, &Norm<EMBED, N, Self>),
+        weights: &AttentionWeights<EMBED, N, Self>,
+        starts: [&[usize]; 2],
+        dropout: AttentionDropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+
+    /// The same for incremental decoding of a number of sequences of at most `context` queries and keys each.
+    fn incremental_cross_attention<'a, const EMBED: usize>(
+        norm: (NormedStream, &'a Norm<EMBED, N, Self>),
+        weights: &'a AttentionWeights<EMBED, N, Self>,
+        rows_and_context: (usize, usize),
+    ) -> BoxedIncrementalPairs<'a, EMBED, N, Self>;
 }

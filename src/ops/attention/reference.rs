@@ -1,7 +1,7 @@
 //! The reference: documents are padded to a rectangle, attended to with a mask, and flattened again.
 
 use dfdx::shapes::{Axes2, Axes4, Axis, Const, Dtype, HasShape, Shape};
-use dfdx::tensor::{NoneTape, Tape, Tensor, WithEmptyTape};
+use dfdx::tensor::{NoneTape, PutTape, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{
     BroadcastTo, Device, GatherTo, LogSumExpTo, PermuteTo, ReshapeTo, SumTo, TryAdd, TryDiv,
     TryMatMul, TryMul, TrySub,
@@ -10,8 +10,8 @@ use dfdx::tensor_ops::{
 use super::qk_norm::{EPSILON, QkNorm, QkNormWeights};
 use super::relative::{self, BUCKETS};
 use super::{
-    AttentionDropout, AttentionWeights, Bias, Layout, ScoreWeights, Similarity, differential,
-    synthesizer,
+    AttentionDropout, AttentionWeights, Bias, Layout, NormedStream, ScoreWeights, Similarity,
+    differential, synthesizer,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
@@ -31,29 +31,52 @@ pub(crate) fn attention<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
     weights.layout.check_longest(batch);
     let normed = norm.try_forward(x.with_empty_tape())?;
+    let streams = [normed.with_empty_tape(), normed];
+    let heads = gated_heads(streams, weights, [&batch.starts; 2], dropout)?;
+    add_dropped(x, weights.proj.try_forward(heads)?, dropout.output)
+}
+
+/// See [`super::AttentionOp::try_cross_attention`].
+pub(crate) fn cross_attention<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    [queries, keys]: [&Stream<EMBED, N, D>; 2],
+    (which, norm): (NormedStream, &Norm<EMBED, N, D>),
+    weights: &AttentionWeights<EMBED, N, D>,
+    starts: [&[usize]; 2],
+    dropout: AttentionDropout,
+    tape: T,
+) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    let x = queries.clone().put_tape(tape);
+    let (queries, keys) = (x.with_empty_tape(), keys.retaped::<T>());
+    let streams = match which {
+        NormedStream::Queries => [norm.try_forward(queries)?, keys],
+        NormedStream::Keys => [queries, norm.try_forward(keys)?],
+    };
+    let heads = gated_heads(streams, weights, starts, dropout)?;
+    add_dropped(x, weights.proj.try_forward(heads)?, dropout.output)
+}
+
+/// The heads' outputs after their gates: see [`attend`].
+fn gated_heads<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    [queries, keys]: [Stream<EMBED, N, D, T>; 2],
+    weights: &AttentionWeights<EMBED, N, D>,
+    starts: [&[usize]; 2],
+    dropout: AttentionDropout,
+) -> Result<Rows<N, D, T>, D::Err> {
     let gates = match &weights.gate {
-        Some(gate) => Some(gate.try_forward(normed.with_empty_tape())?.try_sigmoid()?),
+        Some(gate) => Some(gate.try_forward(queries.with_empty_tape())?.try_sigmoid()?),
         None => None,
     };
-    let mut heads = attend(
-        [normed.with_empty_tape(), normed],
-        weights,
-        [&batch.starts; 2],
-        dropout,
-    )?;
-    if let Some(gates) = gates {
-        let width = gates.shape().1;
-        let of_channels = spread(gates, weights.layout.width(), |c| {
-            c * width / weights.layout.width()
-        })?;
-        heads = heads.try_mul(of_channels)?;
-    }
-    add_dropped(x, weights.proj.try_forward(heads)?, dropout.output)
+    let heads = attend([queries, keys], weights, starts, dropout)?;
+    let Some(gates) = gates else {
+        return Ok(heads);
+    };
+    let (width, of_heads) = (gates.shape().1, weights.layout.width());
+    heads.try_mul(spread(gates, of_heads, |c| c * width / of_heads)?)
 }
 
 /// The heads' outputs, side by side, from the streams of queries and keys, after the layer norm of either; `starts` are
 /// those of their documents.
-pub(crate) fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     [queries, keys]: [Stream<EMBED, N, D, T>; 2],
     weights: &AttentionWeights<EMBED, N, D>,
     starts: [&[usize]; 2],
@@ -289,11 +312,15 @@ impl<'a> PaddedBatch<'a> {
             .try_permute::<_, Axes4<0, 2, 1, 3>>()
     }
 
+    /// Number of queries (`side` 0) or keys (1) of a document.
+    fn tokens(&self, side: usize, document: usize) -> usize {
+        self.starts[side][document + 1] - self.starts[side][document]
+    }
+
     /// Whether a query of a document attends to a key; padding has to see something, since its weights must be
     /// numbers.
     fn sees(&self, document: usize, query: usize, key: usize) -> bool {
-        let count = |starts: &[usize]| starts[document + 1] - starts[document];
-        let [queries, keys] = self.starts.map(count);
+        let [queries, keys] = [0, 1].map(|side| self.tokens(side, document));
         match query < queries {
             true => {
                 let first = self.layout.scoring.first_key(query);
@@ -446,8 +473,10 @@ impl<'a> PaddedBatch<'a> {
                 }
             }
             Similarity::Sigmoid => {
-                let log_count =
-                    mask(&|_, query, _| ((query + 1 - scoring.first_key(query)) as f64).ln())?;
+                let log_count = mask(&|document, query, _| {
+                    let end = (query + 1).min(self.tokens(1, document));
+                    ((end - scoring.first_key(query)) as f64).ln()
+                })?;
                 let scores = scores.try_add(addend)?.try_sub(log_count)?;
                 scores.try_sigmoid()?.try_mul(seen)
             }

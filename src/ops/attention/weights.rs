@@ -138,12 +138,6 @@ impl Layout {
             && (has_keys || self.gate.is_none())
     }
 
-    /// Panics if heads do more than plain softmax attention with keys of their own.
-    pub(crate) fn check_plain(&self) {
-        let is_plain = *self == Self::softmax(self.heads, self.head_dim);
-        assert!(is_plain, "cross-attention is plain softmax attention");
-    }
-
     /// Panics if there is no such sublayer.
     fn check(&self) {
         let groups = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);

@@ -12,13 +12,15 @@ use super::kernels::{Kernel, Source, WARPS};
 use super::linear::{Layer, apply_each, apply_without_bias, weight};
 use super::parts::Compared;
 use super::products::Matrix;
-use super::rows::Rows;
+use super::rows::{NormedRows, Rows};
 use super::sublayer::{norm_of, stream_of};
 use super::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::Stream;
 use crate::ops::attention::{AttentionWeights, FromHeads};
 use crate::ops::bridge::cuda::address;
-use crate::ops::decoding::{BoxedIncremental, NewTokens, OutputTokens};
+use crate::ops::decoding::{
+    BoxedIncremental, BoxedIncrementalPairs, NewPairs, NewTokens, OutputTokens,
+};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{Norm, Projection};
 
@@ -266,7 +268,7 @@ impl GpuKvCache {
 
 /// Projects the heads' outputs and adds the residual: `y = x + proj(heads)`, for the rows of `x` that
 /// `picked` lists, or its first rows if that is null.
-pub fn add_projected<const EMBED: usize>(
+fn add_projected<const EMBED: usize>(
     gpu: &Gpu,
     proj: &FromHeads<EMBED, f32, Cuda>,
     (x, picked): (&Stream<EMBED, f32, Cuda>, Address),
@@ -320,6 +322,15 @@ where
         F: 'a,
     {
         Box::new(move |x, new, outputs| self.try_decode(x, new, outputs))
+    }
+
+    /// The same where queries come from a stream of their own. The norm applies to queries (0) or to keys (1).
+    pub fn boxed_pairs(mut self, which: usize) -> BoxedIncrementalPairs<'a, EMBED, f32, Cuda>
+    where
+        R: 'a,
+        F: 'a,
+    {
+        Box::new(move |queries, keys, new| self.try_decode_pairs(which, queries, keys, new))
     }
 
     /// The output for the tokens in `from`, given their positions and visible keys; `x` as in
@@ -390,5 +401,52 @@ where
         let normed = rows.normalise(address(&x), norm, at(&picked), visible.queries)?;
         let from = stream_of::<EMBED>(&normed.rows);
         self.answer(gpu, from, (at(&on_device), &visible), (&x, at(&picked)))
+    }
+
+    /// The rows of one of two streams after the norm, if it applies to it: in a new buffer, or as they are.
+    fn input(
+        &self,
+        rows: &Rows<'_>,
+        (x, is_normed): (&Stream<EMBED, f32, Cuda>, bool),
+    ) -> Result<(Option<NormedRows>, Matrix), CudaError> {
+        if !is_normed {
+            return Ok((None, Matrix::new(address(x), EMBED)));
+        }
+        let normed = rows.normalise(address(x), norm_of(self.norm), NULL, x.shape().0)?;
+        let matrix = stream_of::<EMBED>(&normed.rows);
+        Ok((Some(normed), matrix))
+    }
+
+    /// The same as [`Self::try_decode`] for two streams; the norm applies to queries (0) or to keys (1).
+    fn try_decode_pairs(
+        &mut self,
+        which: usize,
+        x: &Stream<EMBED, f32, Cuda>,
+        keys: Option<&Stream<EMBED, f32, Cuda>>,
+        new: &NewPairs<'_>,
+    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+        let gpu = gpu();
+        let gpu: &Gpu = &gpu;
+        let rows = Rows { gpu, width: EMBED };
+        if let Some(keys) = keys {
+            let (keys, count) = (keys.clone().try_contiguous()?, keys.shape().0);
+            let positions = new.positions_of_keys(|sequence| self.cache.length(sequence));
+            let on_device = gpu.upload_indices(positions)?;
+            let (_kept, from) = self.input(&rows, (&keys, which == 1))?;
+            let (layout, positions) = (&self.cache.layout, (at(&on_device), count));
+            let entries = self.heads.keys_and_values(gpu, layout, from, positions)?;
+            let read = new.pairs().map(|(sequence, _, keys)| (sequence, keys));
+            self.cache.append(gpu, &entries, read)?;
+        }
+        // The last new query of a sequence attends to all its keys, the one before it to all but the last.
+        let visible = new.pairs().flat_map(|(sequence, queries, _)| {
+            let (keys, count) = (self.cache.length(sequence), queries.len());
+            (0..count).map(move |query| (sequence, keys + 1 + query - count))
+        });
+        let visible = VisibleKeys::of(gpu, &visible.collect::<Vec<_>>())?;
+        let on_device = gpu.upload_indices(new.positions.iter().copied())?;
+        let x = x.clone().try_contiguous()?;
+        let (_kept, from) = self.input(&rows, (&x, which == 0))?;
+        self.answer(gpu, from, (at(&on_device), &visible), (&x, NULL))
     }
 }

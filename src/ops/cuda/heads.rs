@@ -75,6 +75,11 @@ impl Documents {
     pub fn tokens(&self) -> usize {
         self.starts[self.count()]
     }
+
+    /// Positions of the tokens, and their number.
+    pub fn positions(&self) -> (Address, usize) {
+        (at(&self.positions), self.tokens())
+    }
 }
 
 impl Gpu {
@@ -257,7 +262,7 @@ impl Attention {
 
     /// Positions of the query tokens.
     pub fn positions(&self) -> (Address, usize) {
-        (at(&self.queries.positions), self.queries.tokens())
+        self.queries.positions()
     }
 
     fn blocks(&self, side: &Documents, heads: usize) -> (usize, usize, usize) {

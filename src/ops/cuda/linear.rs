@@ -104,19 +104,21 @@ pub fn apply_each<const LAYERS: usize>(
         gpu.apply(layer.weight, rows, x, y.columns_from(column))?;
         column += layer.weight.outputs;
     }
-    add_biases(gpu, layers, rows, y)
+    add_biases(gpu, &layers, rows, y)
 }
 
-fn add_biases<const LAYERS: usize>(
-    gpu: &Gpu,
-    layers: [Layer; LAYERS],
-    rows: usize,
-    y: Matrix,
-) -> Result<(), CudaError> {
-    const { assert!(LAYERS >= 1 && LAYERS <= 3, "up to three side by side") };
-    let biases = layers.map(|layer| (layer.bias, layer.weight.outputs));
+/// Adds the biases of up to three layers to their outputs, which lie side by side.
+fn add_biases(gpu: &Gpu, layers: &[Layer], rows: usize, y: Matrix) -> Result<(), CudaError> {
     let width = layers[0].weight.inputs;
-    Rows { gpu, width }.add_to_each(y, rows, &biases)
+    Rows { gpu, width }.add_to_each(y, rows, &biases(layers))
+}
+
+/// The layers' biases.
+fn biases(layers: &[Layer]) -> Vec<(Address, usize)> {
+    let biases = layers
+        .iter()
+        .map(|layer| (layer.bias, layer.weight.outputs));
+    biases.collect()
 }
 
 /// Backward of a layer, from the gradient of `y`, and `x`: accumulates the gradients of weight and bias,
@@ -141,21 +143,25 @@ pub fn back<In: Dim, Out: Dim>(
 }
 
 /// Up to three layers with the same input, joined into one whose outputs lie side by side.
-pub struct Joined<const LAYERS: usize> {
-    layers: [Layer; LAYERS],
-    /// Their weights, stacked.
-    weights: Buffer,
+pub struct Joined {
+    layers: Vec<Layer>,
+    /// Their weights, stacked; a single layer needs no copy of its own.
+    stacked: Option<Buffer>,
 }
 
-impl<const LAYERS: usize> Joined<LAYERS> {
+impl Joined {
     /// Joins layers, copying their current weights.
-    pub fn new(gpu: &Gpu, layers: [Layer; LAYERS]) -> Result<Self, CudaError> {
+    pub fn new(gpu: &Gpu, layers: Vec<Layer>) -> Result<Self, CudaError> {
         let inputs = layers[0].weight.inputs;
         let alike = layers.iter().all(|layer| layer.weight.inputs == inputs);
         assert!(alike, "layers of one input");
+        if layers.len() == 1 {
+            let stacked = None;
+            return Ok(Self { layers, stacked });
+        }
         let weights = gpu.scratch(layers.iter().map(Layer::size).sum())?;
         let mut to = at(&weights);
-        for layer in layers {
+        for layer in &layers {
             let bytes = layer.size() * size_of::<f32>();
             // SAFETY: both are addresses of at least that many bytes on this thread's device, and the copy
             // is made in the order of the stream.
@@ -164,21 +170,23 @@ impl<const LAYERS: usize> Joined<LAYERS> {
             }?;
             to += bytes as Address;
         }
-        Ok(Self { layers, weights })
+        let stacked = Some(weights);
+        Ok(Self { layers, stacked })
     }
 
     fn product(&self) -> Weight {
+        let first = self.layers[0].weight;
         Weight {
-            start: at(&self.weights),
+            start: self.stacked.as_ref().map_or(first.start, at),
             outputs: self.layers.iter().map(|layer| layer.weight.outputs).sum(),
-            inputs: self.layers[0].weight.inputs,
+            inputs: first.inputs,
         }
     }
 
     /// `y = x Wᵀ + b` of each layer, side by side.
     pub fn apply(&self, gpu: &Gpu, rows: usize, x: Matrix, y: Matrix) -> Result<(), CudaError> {
         gpu.apply(self.product(), rows, x, y)?;
-        add_biases(gpu, self.layers, rows, y)
+        add_biases(gpu, &self.layers, rows, y)
     }
 
     /// Backward, from the gradient of `y`, and `x`: accumulates the gradients of the layers, and writes or
@@ -189,23 +197,26 @@ impl<const LAYERS: usize> Joined<LAYERS> {
         rows: usize,
         (dy, x): (Matrix, Matrix),
         dx: (Matrix, Destination),
-        gradients: [Layer; LAYERS],
+        gradients: &[Layer],
     ) -> Result<(), CudaError> {
         let product = self.product();
         let of_rows = Rows {
             gpu,
             width: product.inputs,
         };
-        let dbiases = gradients.map(|layer| (layer.bias, layer.weight.outputs));
-        of_rows.add_column_sums(dy, rows, &dbiases)?;
+        of_rows.add_column_sums(dy, rows, &biases(gradients))?;
+        if self.stacked.is_none() {
+            let dweight = (gradients[0].weight.start, Destination::Accumulate);
+            return gpu.back(product, rows, (dy, x), dweight, dx);
+        }
         // One product for all weight gradients, into a buffer of its own, from which each layer's part is
         // accumulated.
         let joined = gpu.scratch(product.outputs * product.inputs)?;
         let dweights = (at(&joined), Destination::Overwrite);
         gpu.back(product, rows, (dy, x), dweights, dx)?;
-        of_rows.add_joined(
-            &joined,
-            &gradients.map(|layer| (layer.weight.start, layer.size())),
-        )
+        let weights = gradients
+            .iter()
+            .map(|layer| (layer.weight.start, layer.size()));
+        of_rows.add_joined(&joined, &weights.collect::<Vec<_>>())
     }
 }

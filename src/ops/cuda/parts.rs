@@ -136,6 +136,9 @@ impl HeadLayout {
             Some(QkNorm::L2) => counts[0],
             _ => 2 * head_dim,
         };
+        if learned == 0 {
+            return Ok(());
+        }
         let arguments = (
             at(&shares),
             parts as u32,

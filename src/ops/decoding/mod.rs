@@ -15,9 +15,9 @@ use std::ops::Range;
 use dfdx::tensor::HasErr;
 
 use super::Stream;
-pub(crate) use cpu::{CachedLayer, KvCache, cached};
+pub(crate) use cpu::{CachedLayer, KvCache, cached, cached_pairs};
 #[cfg(any(test, feature = "cuda"))]
-pub(crate) use recomputing::recomputing;
+pub(crate) use recomputing::{recomputing, recomputing_pairs};
 
 /// A sublayer, or a whole block, during incremental decoding: it holds what further tokens need of those that
 /// have been processed, and borrows its weights.
@@ -30,6 +30,21 @@ pub type BoxedIncremental<'a, const EMBED: usize, N, D> = Box<
             Stream<EMBED, N, D>,
             &NewTokens<'_>,
             OutputTokens,
+        ) -> Result<Stream<EMBED, N, D>, <D as HasErr>::Err>
+        + 'a,
+>;
+
+/// A sublayer of two streams during incremental decoding, with what further queries need; it borrows its weights.
+///
+/// It computes the output for new queries of some sequences, `[new queries, EMBED]` and `[new keys, EMBED]` →
+/// `[new queries, EMBED]`, without dropout. The last new query of a sequence attends to all its keys, the new
+/// ones included; the one before it to all but the last; and so on. Without new keys pass `None`: dfdx has no
+/// empty tensors. After a failure of the device the sublayer cannot be used any more.
+pub type BoxedIncrementalPairs<'a, const EMBED: usize, N, D> = Box<
+    dyn FnMut(
+            &Stream<EMBED, N, D>,
+            Option<&Stream<EMBED, N, D>>,
+            &NewPairs<'_>,
         ) -> Result<Stream<EMBED, N, D>, <D as HasErr>::Err>
         + 'a,
 >;
@@ -56,6 +71,20 @@ pub struct NewTokens<'a> {
     pub prefixes: &'a [Vec<Range<usize>>],
 }
 
+/// New queries and keys of some sequences, concatenated.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPairs<'a> {
+    /// The sequences, by number, each at most once.
+    pub sequences: &'a [usize],
+    /// Where the new queries of each sequence start, and where the last one's end: `[sequences + 1]`. Each
+    /// sequence has at least one, and at most as many as it has keys.
+    pub queries: &'a [usize],
+    /// Position of each new query in its sequence, counted from 0.
+    pub positions: &'a [usize],
+    /// Where the new keys of each sequence start, as for queries; a sequence that has keys already may get none.
+    pub keys: &'a [usize],
+}
+
 /// For which of a sequence's own new tokens the output is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputTokens {
@@ -65,10 +94,15 @@ pub enum OutputTokens {
     Last,
 }
 
+/// What lies between one start and the next.
+fn ranges(starts: &[usize]) -> impl Iterator<Item = Range<usize>> {
+    starts.windows(2).map(|w| w[0]..w[1])
+}
+
 impl NewTokens<'_> {
     /// The own new tokens of each sequence.
     pub(crate) fn own(&self) -> impl Iterator<Item = Range<usize>> {
-        self.starts.windows(2).map(|w| w[0]..w[1])
+        ranges(self.starts)
     }
 
     /// Panics if the lists do not fit together.
@@ -84,6 +118,24 @@ impl NewTokens<'_> {
             self.starts.is_sorted_by(|a, b| a < b),
             "every sequence has a new token"
         );
+    }
+}
+
+impl NewPairs<'_> {
+    /// Each sequence with its new queries and its new keys.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
+        let pairs = ranges(self.queries).zip(ranges(self.keys));
+        (self.sequences.iter().zip(pairs))
+            .map(|(&sequence, (queries, keys))| (sequence, queries, keys))
+    }
+
+    /// Position of each new key, given the number of keys that a sequence has already.
+    pub(crate) fn positions_of_keys(&self, known: impl Fn(usize) -> usize) -> Vec<usize> {
+        let of_pair = |(sequence, _, keys): (usize, Range<usize>, Range<usize>)| {
+            (0..keys.len()).map(move |key| (sequence, key))
+        };
+        let keys = self.pairs().flat_map(of_pair);
+        keys.map(|(sequence, key)| known(sequence) + key).collect()
     }
 }
 

@@ -75,8 +75,8 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
     fn forward(
         &self,
         weights: &PackedLayers<'_>,
-        shard: &Shard,
-        normed: &[f32],
+        [shard]: &[Shard; 1],
+        [normed]: [&[f32]; 1],
         out: &mut [f32],
     ) -> Scratch {
         let (activation, (contract, contract_bias)) = (self.activation, &weights.contract);
@@ -112,12 +112,12 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
     fn backward(
         &self,
         weights: &PackedLayers<'_>,
-        shard: &Shard,
+        [shard]: &[Shard; 1],
         hidden: Scratch,
         BranchBackward {
-            normed,
+            inputs: [normed],
             dout,
-            dnormed,
+            dinputs: [dnormed],
         }: BranchBackward<'_>,
         share: &mut [f32],
     ) {

@@ -47,8 +47,8 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
     fn forward(
         &self,
         gpu: &Gpu,
-        tokens: usize,
-        normed: Matrix,
+        [tokens]: [usize; 1],
+        [normed]: [Matrix; 1],
         out: Matrix,
     ) -> Result<Self::Saved, CudaError> {
         let before = gpu.scratch(tokens * self.hidden_width())?;
@@ -67,7 +67,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
     fn backward(
         &self,
         gpu: &Gpu,
-        tokens: usize,
+        [tokens]: [usize; 1],
         [before, after]: Self::Saved,
         ends: BranchBackward,
         gradients: &mut Gradients<f32, Cuda>,
@@ -82,9 +82,9 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
             Activation::Gelu | Activation::SquaredRelu => dafter,
             Activation::SwiGlu => before,
         };
-        let mut destination = Destination::Overwrite;
+        let ([normed], [(dnormed, mut destination)]) = (ends.inputs, ends.dinputs);
         for (layer, dhidden) in self.hidden_layers().zip(self.columns(&dhidden)) {
-            let (factors, to) = ((dhidden, ends.normed), (ends.dnormed, destination));
+            let (factors, to) = ((dhidden, normed), (dnormed, destination));
             back(gpu, layer, tokens, factors, to, gradients)?;
             destination = Destination::Accumulate;
         }

@@ -86,6 +86,23 @@ pub fn plan(starts: &[usize]) -> Vec<Shard> {
     shards
 }
 
+/// Extends shards of the first of some streams to the same documents of all of them, whose starts are given.
+pub fn pair<const STREAMS: usize>(
+    pieces: Vec<Shard>,
+    starts: [&[usize]; STREAMS],
+) -> Vec<[Shard; STREAMS]> {
+    let mut first = 0;
+    let extend = |piece: Shard| {
+        let end = first + piece.starts.len() - 1;
+        let own = starts.map(|starts| Shard {
+            starts: starts[first..=end].to_vec(),
+        });
+        first = end;
+        own
+    };
+    pieces.into_iter().map(extend).collect()
+}
+
 /// Splits a `[tokens, width]` matrix into one slice per shard.
 pub fn split<'a, 's>(
     shards: impl IntoIterator<Item = &'s Shard>,

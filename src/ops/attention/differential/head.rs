@@ -118,7 +118,7 @@ impl HeadAttention for DifferentialHead {
                 rows.zip(second.chunks_exact(step(tile.keys))).enumerate()
             {
                 // Elements above the diagonal are undefined and may be NaN.
-                let seen = ..=query;
+                let seen = ..=tile.last_key(query);
                 dlambda -= sum_of(&from[seen], &weights[seen], |d, w| d * w);
                 to.iter_mut()
                     .zip(from)

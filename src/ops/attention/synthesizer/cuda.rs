@@ -14,7 +14,7 @@ use crate::ops::cuda::decoding::{DecodingProjections, Positions};
 use crate::ops::cuda::heads::{Attention, AttentionOutput, HeadLayout, Qkv};
 use crate::ops::cuda::kernels::{Kernel, Source};
 use crate::ops::cuda::linear::{Joined, Layer, apply_each, apply_without_bias, back_without_bias};
-use crate::ops::cuda::products::{Destination, Matrix};
+use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::sublayer::{Branch, BranchBackward};
 use crate::ops::cuda::{Buffer, Gpu, at};
 
@@ -126,7 +126,7 @@ pub struct GpuSynthesizer<const EMBED: usize> {
 /// What backward needs.
 pub struct Saved {
     /// The projections to the hidden layer and to values.
-    joined: Joined<2>,
+    joined: Joined,
     /// Keys, queries and values side by side: `[tokens, 3 width]`.
     heads: Buffer,
     output: AttentionOutput,
@@ -163,13 +163,13 @@ impl<const EMBED: usize> Branch<EMBED> for GpuSynthesizer<EMBED> {
     fn forward(
         &self,
         gpu: &Gpu,
-        tokens: usize,
-        normed: Matrix,
+        [tokens]: [usize; 1],
+        [normed]: [Matrix; 1],
         out: Matrix,
     ) -> Result<Saved, CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
         let layers = [&of.of.hidden, &of.value].map(Layer::of);
-        let joined = Joined::new(gpu, layers)?;
+        let joined = Joined::new(gpu, layers.to_vec())?;
         let heads = gpu.scratch(tokens * 3 * of.layout.width())?;
         let qkv = self.qkv(&heads);
         of.lay_keys(gpu, qkv.keys, attention.positions())?;
@@ -188,7 +188,7 @@ impl<const EMBED: usize> Branch<EMBED> for GpuSynthesizer<EMBED> {
     fn backward(
         &self,
         gpu: &Gpu,
-        tokens: usize,
+        [tokens]: [usize; 1],
         saved: Saved,
         ends: BranchBackward,
         gradients: &mut Gradients<f32, Cuda>,
@@ -222,9 +222,8 @@ impl<const EMBED: usize> Branch<EMBED> for GpuSynthesizer<EMBED> {
             Layer::gradient_of(&of.of.hidden, gradients)?,
             Layer::gradient_of(&of.value, gradients)?,
         ];
-        let factors = (dqkv.queries, ends.normed);
-        let dnormed = (ends.dnormed, Destination::Overwrite);
-        (saved.joined).back(gpu, tokens, factors, dnormed, to)
+        let factors = (dqkv.queries, ends.inputs[0]);
+        (saved.joined).back(gpu, tokens, factors, ends.dinputs[0], &to)
     }
 }
 
