@@ -1,25 +1,28 @@
 //! The GPU: cuBLAS for the projections, and one kernel for everything that the heads do with a document.
 
-use dfdx::shapes::Rank1;
+use dfdx::shapes::{Const, HasShape, Rank1};
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 
 use super::differential::cuda::GpuDifferentialHeads;
 use super::synthesizer::cuda::{GpuSynthesizer, PositionsAsKeys};
-use super::{AttentionDropout, AttentionOp, AttentionWeights, ScoreWeights, reference};
+use super::{AttentionDropout, AttentionOp, AttentionWeights, BUCKETS, ScoreWeights, reference};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::gradient_address;
 use crate::ops::cuda::decoding::{AttendToCache, GpuCachedSublayer, GpuKvCache, VisibleKeys};
+use crate::ops::cuda::delta::Corrected;
+use crate::ops::cuda::forget::ForgetGates;
 use crate::ops::cuda::heads::{
     Attention, AttentionOutput, GpuHeadAttention, HeadLayout, Qkv, WIDEST,
 };
 use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias, weight};
 use crate::ops::cuda::parts::Compared;
 use crate::ops::cuda::products::{Destination, Matrix};
+use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, NULL, at, gpu};
 use crate::ops::decoding::{BoxedIncremental, recomputing};
-use crate::ops::parameters::Norm;
+use crate::ops::parameters::{Norm, Projection};
 
 impl AttentionOp<f32> for Cuda {
     fn try_attention<const EMBED: usize, T: Tape<f32, Cuda>>(
@@ -96,13 +99,24 @@ impl AttentionOp<f32> for Cuda {
 pub struct GpuStandardHeads {
     /// The learned score of each head's sink.
     sinks: Option<Tensor<(usize,), f32, Cuda>>,
+    /// What each bucket of distances adds to scores.
+    relative: Option<Tensor<(Const<BUCKETS>, usize), f32, Cuda>>,
 }
 
 impl GpuStandardHeads {
     /// Of a sublayer with these weights.
     pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
-        let sinks = weights.sinks.clone();
-        Self { sinks }
+        Self {
+            sinks: weights.sinks.clone(),
+            relative: weights.relative.clone(),
+        }
+    }
+
+    /// Room for each query's share of the gradients of relative positions: `[queries, 32, heads]`.
+    fn shares(&self, gpu: &Gpu, queries: usize) -> Result<Option<Buffer>, CudaError> {
+        let table = self.relative.as_ref();
+        let room = table.map(|table| gpu.scratch(queries * BUCKETS * table.shape().1));
+        room.transpose()
     }
 }
 
@@ -114,43 +128,75 @@ impl AttendToCache for GpuStandardHeads {
         queries: &Buffer,
         visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError> {
-        cache.attend_to_cache(gpu, queries, visible)
+        let out = cache.attend_to_cache(gpu, queries, visible)?;
+        if cache.layout.of.head_norm {
+            (cache.layout).normalise_outputs(gpu, &out, visible.queries())?;
+        }
+        Ok(out)
     }
 }
 
+/// The result of attention, as backward needs it.
+pub struct StandardOutput {
+    /// Before the norm of the heads.
+    attended: AttentionOutput,
+    /// After it, if there is one.
+    normed: Option<Buffer>,
+}
+
 impl GpuHeadAttention for GpuStandardHeads {
-    type Saved = AttentionOutput;
+    type Saved = StandardOutput;
 
     fn attend(
         &self,
         gpu: &Gpu,
         attention: &Attention,
         qkv: Qkv,
-    ) -> Result<AttentionOutput, CudaError> {
-        attention.attend(gpu, qkv)
+    ) -> Result<StandardOutput, CudaError> {
+        let mut attended = attention.attend(gpu, qkv)?;
+        let (layout, tokens) = (&attention.layout, attention.queries.tokens());
+        let normed = match layout.of.head_norm {
+            false => None,
+            true => {
+                let before = layout.normalise_outputs(gpu, &attended.out, tokens)?;
+                Some(std::mem::replace(&mut attended.out, before))
+            }
+        };
+        Ok(StandardOutput { attended, normed })
     }
 
-    fn output(saved: &AttentionOutput) -> &Buffer {
-        &saved.out
+    fn output(saved: &StandardOutput) -> &Buffer {
+        saved.normed.as_ref().unwrap_or(&saved.attended.out)
     }
 
     fn attend_backward(
         &self,
         gpu: &Gpu,
         attention: &Attention,
-        (qkv, output): (Qkv, &AttentionOutput),
+        (qkv, output): (Qkv, &StandardOutput),
         (dout, dqkv): (&Buffer, Qkv),
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        let along = attention.backward(gpu, qkv, (output, dout), (dqkv, NULL))?;
+        let (layout, queries) = (&attention.layout, attention.queries.tokens());
+        let attended = &output.attended;
+        if output.normed.is_some() {
+            let back = (dout, &attended.out);
+            layout.normalise_outputs_backward(gpu, back, queries, gradients)?;
+        }
+        let shares = self.shares(gpu, queries)?;
+        let to = (dqkv, shares.as_ref().map_or(NULL, at));
+        let along = attention.backward(gpu, qkv, (attended, dout), to)?;
+        if let Some((table, shares)) = self.relative.as_ref().zip(shares) {
+            let width = BUCKETS * layout.of.heads;
+            let to = [(gradient_address(gradients, table)?, width)];
+            let rows = Rows { gpu, width };
+            rows.add_column_sums(Matrix::new(at(&shares), width), queries, &to)?;
+        }
         let Some(sinks) = &self.sinks else {
             return Ok(());
         };
-        let (dsinks, queries) = (
-            gradient_address(gradients, sinks)?,
-            attention.queries.tokens(),
-        );
-        (attention.layout).sink_backward(gpu, [&output.statistics, &along], dsinks, queries)
+        let dsinks = gradient_address(gradients, sinks)?;
+        layout.sink_backward(gpu, [&attended.statistics, &along], dsinks, queries)
     }
 }
 
@@ -165,10 +211,13 @@ struct Heads<const EMBED: usize, C> {
 struct Saved<K> {
     /// The projections to queries, keys and values.
     joined: Joined<3>,
-    /// Transformed queries and keys, and values, side by side: `[tokens, width + 2 kv_width]`.
+    /// Transformed queries and keys, and values, corrected by the delta rule if it is there, side by side: `[tokens, width +
+    /// 2 kv_width]`.
     heads: Buffer,
     /// Queries and keys before their norm, if they have one.
     inputs: Option<Buffer>,
+    forget: Option<ForgetGates>,
+    delta: Option<Corrected>,
     kept: K,
     /// The gates of the heads' outputs before the sigmoid, and the gated outputs.
     gated: Option<[Buffer; 2]>,
@@ -197,13 +246,14 @@ impl<const EMBED: usize, C> Heads<EMBED, C> {
         self.weights.layout.width() + self.weights.layout.kv_width()
     }
 
-    /// Their views.
-    fn qkv(&self, heads: &Buffer) -> Qkv {
+    /// Their views, with the running sums of forget gates, or the gradients of all these.
+    fn qkv(&self, heads: &Buffer, sums: Matrix) -> Qkv {
         let queries = Matrix::new(at(heads), self.step());
         Qkv {
             queries,
             keys: queries.columns_from(self.weights.layout.width()),
             values: queries.columns_from(self.compared()),
+            sums,
         }
     }
 
@@ -212,9 +262,9 @@ impl<const EMBED: usize, C> Heads<EMBED, C> {
         Matrix::new(at(of), self.weights.layout.width())
     }
 
-    /// The gates of the outputs, `[tokens, gates]` in a row each.
-    fn gates(&self, of: &Buffer) -> Matrix {
-        Matrix::new(at(of), self.weights.layout.gates())
+    /// The running sums of forget gates, if there are any.
+    fn sums(&self, gates: Option<&ForgetGates>) -> Matrix {
+        gates.map_or(Matrix::NONE, |gates| gates.sums(&self.attention.layout))
     }
 
     /// The heads that are compared.
@@ -225,6 +275,63 @@ impl<const EMBED: usize, C> Heads<EMBED, C> {
             counts: [layout.heads, layout.kv_heads],
             rows,
         }
+    }
+
+    /// The forget gates of a stream, if there are any.
+    fn forget_gates(
+        &self,
+        gpu: &Gpu,
+        normed: (Matrix, usize),
+    ) -> Result<Option<ForgetGates>, CudaError> {
+        let (layout, rows) = (&self.attention.layout, self.attention.keys.rows());
+        let of = self.weights.forget.as_ref();
+        let gates = of.map(|of| ForgetGates::new(gpu, layout, of, normed, rows));
+        gates.transpose()
+    }
+
+    /// Corrects values in place if the delta rule does.
+    fn correct(
+        &self,
+        gpu: &Gpu,
+        (normed, tokens): (Matrix, usize),
+        qkv: Qkv,
+    ) -> Result<Option<Corrected>, CudaError> {
+        let Some(of) = &self.weights.beta else {
+            return Ok(None);
+        };
+        let beta = self.project(gpu, of, normed, tokens)?;
+        Corrected::new(gpu, &self.attention, qkv, beta).map(Some)
+    }
+
+    /// A stream's rows after a projection: `[tokens, outputs]`.
+    fn project(
+        &self,
+        gpu: &Gpu,
+        projection: &Projection<EMBED, f32, Cuda>,
+        normed: Matrix,
+        tokens: usize,
+    ) -> Result<Buffer, CudaError> {
+        let of = weight(&projection.weight);
+        let out = gpu.scratch(tokens * of.outputs)?;
+        gpu.apply(of, tokens, normed, Matrix::new(at(&out), of.outputs))?;
+        Ok(out)
+    }
+
+    /// Backward of [`Self::project`]: accumulates the gradients of the projection and of the stream.
+    fn project_backward(
+        &self,
+        gpu: &Gpu,
+        projection: &Projection<EMBED, f32, Cuda>,
+        dout: &Buffer,
+        (ends, tokens): (&BranchBackward, usize),
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        let of = weight(&projection.weight);
+        let dweight = gradient_address(gradients, &projection.weight)?;
+        let factors = (Matrix::new(at(dout), of.outputs), ends.normed);
+        let dnormed = (ends.dnormed, Destination::Accumulate);
+        let dweight = (dweight, Destination::Accumulate);
+        gpu.back(of, tokens, factors, dweight, dnormed)
     }
 }
 
@@ -247,18 +354,19 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         let layers = [&comparison.query, &comparison.key, &of.value].map(Layer::of);
         let joined = Joined::new(gpu, layers)?;
         let heads = gpu.scratch(tokens * self.step())?;
-        let qkv = self.qkv(&heads);
+        let forget = self.forget_gates(gpu, (normed, tokens))?;
+        let qkv = self.qkv(&heads, self.sums(forget.as_ref()));
         joined.apply(gpu, tokens, normed, qkv.queries)?;
         let (layout, compared) = (&attention.layout, self.compared());
         let both = self.heads(qkv, tokens);
         let inputs = layout.normalise(gpu, both, of.qk_norm.as_ref(), true)?;
         layout.transform(gpu, qkv.queries, compared, attention.positions())?;
+        let delta = self.correct(gpu, (normed, tokens), qkv)?;
         let kept = self.head_attention.attend(gpu, attention, qkv)?;
         let gated = match &of.gate {
             None => None,
             Some(gate) => {
-                let gates = gpu.scratch(tokens * of.layout.gates())?;
-                gpu.apply(weight(&gate.weight), tokens, normed, self.gates(&gates))?;
+                let gates = self.project(gpu, gate, normed, tokens)?;
                 let gated = layout.gate(gpu, (C::output(&kept), &gates), tokens)?;
                 Some([gates, gated])
             }
@@ -269,6 +377,8 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
             joined,
             heads,
             inputs,
+            forget,
+            delta,
             kept,
             gated,
         })
@@ -296,9 +406,18 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         };
 
         let dheads = gpu.scratch(tokens * self.step())?;
-        let (qkv, dqkv) = (self.qkv(&saved.heads), self.qkv(&dheads));
+        let dsums = match &saved.forget {
+            None => None,
+            Some(_) => Some(gpu.scratch(tokens * of.layout.heads)?),
+        };
+        let of_sums = dsums.as_ref().map_or(NULL, at);
+        let qkv = self.qkv(&saved.heads, self.sums(saved.forget.as_ref()));
+        let dqkv = self.qkv(&dheads, Matrix::new(of_sums, of.layout.heads));
         let (met, back) = ((qkv, &saved.kept), (&dout, dqkv));
         (self.head_attention).attend_backward(gpu, attention, met, back, gradients)?;
+        let delta = saved.delta.as_ref();
+        let delta = delta.map(|delta| delta.backward(gpu, attention, qkv, dqkv));
+        let delta = delta.transpose()?;
         let mapped = (dqkv.queries, qkv.queries);
         let (layout, compared) = (&attention.layout, self.compared());
         layout.transform_backward(gpu, mapped, compared, attention.positions())?;
@@ -313,13 +432,19 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         let factors = (dqkv.queries, ends.normed);
         let dnormed = (ends.dnormed, Destination::Overwrite);
         (saved.joined).back(gpu, tokens, factors, dnormed, to)?;
-        let (Some(dgates), Some(gate)) = (&dgates, &of.gate) else {
-            return Ok(());
-        };
-        let dweight = gradient_address(gradients, &gate.weight)?;
-        let factors = (self.gates(dgates), ends.normed);
-        let dnormed = (ends.dnormed, Destination::Accumulate);
-        let dweight = (dweight, Destination::Accumulate);
-        gpu.back(weight(&gate.weight), tokens, factors, dweight, dnormed)
+        let stream = (&ends, tokens);
+        if let Some((gates, layer)) = saved.forget.as_ref().zip(of.forget.as_ref()) {
+            let further = delta.as_ref().and_then(|delta| delta.sums.as_ref());
+            let dsums = [of_sums, further.map_or(NULL, at)];
+            let stream = (&ends, tokens, attention.keys.rows());
+            gates.backward(gpu, (layout, layer), dsums, stream, gradients)?;
+        }
+        if let Some((delta, beta)) = delta.as_ref().zip(of.beta.as_ref()) {
+            self.project_backward(gpu, beta, &delta.beta, stream, gradients)?;
+        }
+        match dgates.as_ref().zip(of.gate.as_ref()) {
+            Some((dgates, gate)) => self.project_backward(gpu, gate, dgates, stream, gradients),
+            None => Ok(()),
+        }
     }
 }

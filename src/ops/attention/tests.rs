@@ -247,7 +247,7 @@ fn check_within<const EMBED: usize, D: AttentionOp<f32> + 'static>(
             let dropout = AttentionDropout {
                 weights,
                 output,
-                context: 42,
+                context: batch.longest().max(42),
             };
             check_op::<D, EMBED, EMBED, Sublayer<EMBED, f32, D>, Sublayer<EMBED, f64, Cpu>>(Case {
                 device: device.clone(),
@@ -399,6 +399,34 @@ on_each_device!(the_gated_delta_rule, |device| check(
 on_each_device!(two_maps, |device| check(&device, DIFFERENTIAL));
 on_each_device!(scores_of_positions, |device| check(&device, SYNTHESIZER));
 
+// Documents of one token, of about a tile of the GPU kernels, of more than one tile, and with distances beyond the last
+// bucket of relative positions; with parts that change how kernels go over them.
+on_each_device!(long_documents, |device| {
+    let batches = [&[1, 31, 32, 33][..], &[140, 2]];
+    let sticks = Scoring {
+        bias: Some(Bias::Relative),
+        window: Some(35),
+        softcap: Some(3.0),
+        ..similar(Similarity::StickBreaking).scoring
+    };
+    let decaying = Scoring {
+        window: Some(35),
+        ..recurrent(Some(Bias::Decay)).scoring
+    };
+    for layout in [
+        biased(Bias::Relative),
+        Layout {
+            kv_heads: 1,
+            ..biased(Bias::Forget { divisor: 1 })
+        },
+        scored(sticks),
+        scored(decaying),
+        corrected(Some(Bias::Forget { divisor: 16 })),
+    ] {
+        check_heads::<12, _>(&device, layout, &batches);
+    }
+});
+
 // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
 // kernels.
 on_each_device!(wide_heads, |device| {
@@ -414,6 +442,20 @@ on_each_device!(wide_heads, |device| {
     check_heads::<80, _>(&device, heads(ALIBI, [2, 1, 40]), &batches);
     check_heads::<144, _>(&device, heads(all_at_once(72), [2, 1, 72]), &batches);
     check_heads::<128, _>(&device, heads(LINEAR, [1, 1, 128]), &batches);
+    // So wide that tiles have some of the channels at a time.
+    check_heads::<20, _>(
+        &device,
+        heads(biased(Bias::Relative), [2, 1, 130]),
+        &batches,
+    );
+    check_heads::<20, _>(&device, heads(SOFTMAX, [1, 1, 512]), &batches);
+    // Tiles of fewer keys than a warp has lanes.
+    for width in [72, 130] {
+        let sticks = similar(Similarity::StickBreaking);
+        check_heads::<20, _>(&device, heads(sticks, [1, 1, width]), &batches);
+        let delta = corrected(Some(Bias::Decay));
+        check_heads::<20, _>(&device, heads(delta, [1, 1, width]), &batches);
+    }
     // Wider or narrower in total than the stream.
     check_heads::<20, _>(&device, heads(SOFTMAX, [3, 1, 4]), &batches);
     check_heads::<8, _>(&device, heads(SOFTMAX, [3, 1, 4]), &batches);

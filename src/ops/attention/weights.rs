@@ -122,20 +122,8 @@ impl Layout {
     /// Whether the GPU has kernels for it; its other layouts are computed by the reference.
     #[cfg(feature = "cuda")]
     pub(super) fn has_kernels(&self) -> bool {
-        let Scoring {
-            bias, similarity, ..
-        } = self.scoring;
-        let computed = [
-            Similarity::Softmax,
-            Similarity::FeatureMap,
-            Similarity::Taylor,
-            Similarity::Sigmoid,
-        ];
         let has_keys = !matches!(self.head, HeadKind::Synthesizer { .. });
-        matches!(bias, None | Some(Bias::Alibi))
-            && computed.contains(&similarity)
-            && !(self.talking || self.delta || self.head_norm)
-            && (has_keys || self.gate.is_none())
+        !self.talking && (has_keys || self.gate.is_none())
     }
 
     /// Panics if heads do more than plain softmax attention with keys of their own.

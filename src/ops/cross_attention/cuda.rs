@@ -121,6 +121,7 @@ fn qkv(width: usize, queries: &Buffer, keys: &Buffer) -> Qkv {
         queries: Matrix::new(at(queries), width),
         keys,
         values: keys.columns_from(width),
+        sums: Matrix::NONE,
     }
 }
 
@@ -296,7 +297,7 @@ impl<const EMBED: usize> GpuCachedCrossAttention<'_, EMBED> {
             let layout = &self.cache.layout;
             let new_keys = new.sequences.iter().copied();
             let new_keys = new_keys.zip(new.keys.windows(2).map(|w| w[0]..w[1]));
-            let entries = of.keys_and_values(gpu, layout, from, (NULL, count))?;
+            let entries = of.cache_entries(gpu, layout, from, (NULL, count))?;
             self.cache.append(gpu, &entries, new_keys)?;
         }
         // The last new query of a sequence attends to all its keys, the one before it to all but the last.

@@ -10,6 +10,8 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod decoding;
+pub(crate) mod delta;
+pub(crate) mod forget;
 pub(crate) mod heads;
 pub(crate) mod kernels;
 pub(crate) mod linear;

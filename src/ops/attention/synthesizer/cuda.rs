@@ -149,6 +149,7 @@ impl<const EMBED: usize> GpuSynthesizer<EMBED> {
             keys,
             queries: keys.columns_from(width),
             values: keys.columns_from(2 * width),
+            sums: Matrix::NONE,
         }
     }
 }
@@ -229,7 +230,7 @@ impl<const EMBED: usize> Branch<EMBED> for GpuSynthesizer<EMBED> {
 }
 
 impl<const EMBED: usize> DecodingProjections<EMBED> for PositionsAsKeys<EMBED> {
-    fn keys_and_values(
+    fn cache_entries(
         &self,
         gpu: &Gpu,
         _: &HeadLayout,
