@@ -67,6 +67,7 @@ __device__ void solve(const Heads& h, const float* values, u32 value_step, float
             }
             __syncwarp();
         }
+        // Row by row, each with those before it.
         for (u32 turn = 0; turn < WARPS; turn++) {
             for (int r = 0; r < ROWS && turn == warp; r++) {
                 const u32 row = warp * ROWS + r, token = own + row;

@@ -46,14 +46,11 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
     const Side of_keys = side_of_keys(h, p, h.keys, keys), of_values = side_of_keys(h, p, h.values, values);
 
     // `left` of a stick, and of other weights the sum.
-    float weighted[ROWS][CHANNELS], most[ROWS], total[ROWS], left[ROWS];
+    float weighted[ROWS][CHANNELS] = {}, most[ROWS], total[ROWS] = {}, left[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         most[r] = NEGATIVE_INFINITY;
-        total[r] = 0.0f;
         left[r] = 1.0f;
-#pragma unroll
-        for (int i = 0; i < CHANNELS; i++) weighted[r][i] = 0.0f;
     }
     const Tiles tiles = tiles_of(h, p, start);
     const Span own = keys_of(h, p, start + warp * ROWS);
@@ -62,13 +59,7 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
         const Span span = part_of(tile, own.first, own.end);
         const bool needed = span.first < span.end;
         float products[ROWS] = {};
-        for (u32 chunk = 0; chunk < CHUNKS; chunk++) {
-            __syncthreads();
-            load_chunk(of_keys, tile, chunk);
-            if (CHUNKS == 1) load_chunk(of_values, tile, 0);
-            __syncthreads();
-            if (needed) add_products(keys[lane], &queries[warp * ROWS], chunk * CHUNK, products);
-        }
+        compare(of_keys, of_values, tile, needed, &queries[warp * ROWS], products);
         if (CHUNKS == 1 && !needed) continue;
 #pragma unroll
         for (int r = 0; r < ROWS && needed; r++) {
@@ -111,11 +102,7 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
             most[r] = larger;
         }
         const size_t row = p.first_query + query;
-#pragma unroll
-        for (int i = 0; i < CHANNELS; i++) {
-            const u32 channel = lane + 32 * i;
-            if (channel < HEAD_DIM) out[row * h.heads * HEAD_DIM + p.column + channel] = weighted[r][i] / total[r];
-        }
+        store(out + row * h.heads * HEAD_DIM + p.column, weighted[r], lane, total[r]);
         if (lane == 0) statistics[row * h.heads + p.head] = h.similarity != SOFTMAX ? total[r] : most[r] + logf(total[r]);
     }
 }
@@ -223,7 +210,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
     load<STEP - 4>(douts, of_douts, dout_step, start, p.queries, TILE);
     const Side of_keys = side_of_keys(h, p, h.keys, keys), of_values = side_of_keys(h, p, h.values, values);
 
-    float sums[ROWS][CHANNELS], of_query[ROWS], statistic[ROWS], left[ROWS], later[ROWS], added[ROWS];
+    float sums[ROWS][CHANNELS] = {}, of_query[ROWS], statistic[ROWS], left[ROWS], later[ROWS] = {}, added[ROWS] = {};
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         const u32 query = start + warp * ROWS + r;
@@ -232,13 +219,11 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
 #pragma unroll
         for (int i = 0; i < CHANNELS; i++) {
             const u32 channel = lane + 32 * i;
-            sums[r][i] = 0.0f;
             if (out != 0 && query < p.queries && channel < HEAD_DIM)
                 sum += out[row * h.heads * HEAD_DIM + p.column + channel] * of_douts[(size_t)query * dout_step + channel];
         }
         of_query[r] = warp_sum(sum);
         left[r] = 1.0f;
-        later[r] = added[r] = 0.0f;
         const size_t at = row * h.heads + p.head;
         statistic[r] = statistics != 0 && query < p.queries ? statistics[at] : 1.0f;
         if (lane == 0 && query < p.queries) along[at] = of_query[r];
@@ -250,15 +235,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
         const Span span = part_of(tile, own.first, own.end);
         const bool needed = span.first < span.end;
         float products[ROWS] = {}, dproducts[ROWS] = {};
-        for (u32 chunk = 0; chunk < CHUNKS; chunk++) {
-            __syncthreads();
-            load_chunk(of_keys, tile, chunk);
-            load_chunk(of_values, tile, chunk);
-            __syncthreads();
-            if (!needed) continue;
-            add_products(keys[lane], &queries[warp * ROWS], chunk * CHUNK, products);
-            add_products(values[lane], &douts[warp * ROWS], chunk * CHUNK, dproducts);
-        }
+        compare(of_keys, of_values, tile, needed, &queries[warp * ROWS], products, &douts[warp * ROWS], dproducts);
         if (CHUNKS == 1 && !needed) continue;
 #pragma unroll
         for (int r = 0; r < ROWS && needed; r++) {
@@ -293,11 +270,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
         const size_t row = p.first_query + query;
         if (LEARNED_BIAS && h.bias == RELATIVE) daddends[(row * BUCKETS + lane) * h.heads + p.head] = added[r];
         if (LEARNED_BIAS && h.bias == FORGET) daddends[row * h.heads + p.head] = warp_sum(added[r]);
-#pragma unroll
-        for (int i = 0; i < CHANNELS; i++) {
-            const u32 channel = lane + 32 * i;
-            if (channel < HEAD_DIM) dqueries[row * gradient_step + p.column + channel] = sums[r][i];
-        }
+        store(dqueries + row * gradient_step + p.column, sums[r], lane);
     }
 }
 
@@ -342,11 +315,7 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
     const size_t origin = (size_t)p.first_key * h.key_step + p.key_column;
     load<STEP - 4>(keys, h.keys + origin, h.key_step, start, p.keys, TILE);
     load<STEP - 4>(values, h.values + origin, h.key_step, start, p.keys, TILE);
-    float of_keys[ROWS][CHANNELS], of_values[ROWS][CHANNELS];
-#pragma unroll
-    for (int r = 0; r < ROWS; r++)
-#pragma unroll
-        for (int i = 0; i < CHANNELS; i++) of_keys[r][i] = of_values[r][i] = 0.0f;
+    float of_keys[ROWS][CHANNELS] = {}, of_values[ROWS][CHANNELS] = {};
 
     // If every query has a key at its own position, a window limits the queries that attend to these keys.
     const bool bounded = p.queries <= p.keys && h.window < p.queries;
@@ -361,15 +330,7 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
             const Span span = part_of(tile, start + warp * ROWS, start + warp * ROWS < p.keys ? p.queries : 0);
             const bool needed = span.first < span.end;
             float products[ROWS] = {}, dproducts[ROWS] = {};
-            for (u32 chunk = 0; chunk < CHUNKS; chunk++) {
-                __syncthreads();
-                load_chunk(of_queries, tile, chunk);
-                load_chunk(of_douts, tile, chunk);
-                __syncthreads();
-                if (!needed) continue;
-                add_products(queries[lane], &keys[warp * ROWS], chunk * CHUNK, products);
-                add_products(douts[lane], &values[warp * ROWS], chunk * CHUNK, dproducts);
-            }
+            compare(of_queries, of_douts, tile, needed, &keys[warp * ROWS], products, &values[warp * ROWS], dproducts);
             if (CHUNKS == 1 && !STICKS && !needed) continue;
             const u32 query = tile + lane;
             const bool is_query = query < p.queries;
@@ -413,13 +374,8 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
     for (int r = 0; r < ROWS; r++) {
         const u32 key = start + warp * ROWS + r;
         if (key >= p.keys) continue;
-#pragma unroll
-        for (int i = 0; i < CHANNELS; i++) {
-            const u32 channel = lane + 32 * i;
-            if (channel >= HEAD_DIM) continue;
-            const size_t at = (size_t)(p.first_key + key) * gradient_step + p.key_column + channel;
-            dkeys[at] = of_keys[r][i];
-            dvalues[at] = of_values[r][i];
-        }
+        const size_t at = (size_t)(p.first_key + key) * gradient_step + p.key_column;
+        store(dkeys + at, of_keys[r], lane);
+        store(dvalues + at, of_values[r], lane);
     }
 }

@@ -118,6 +118,29 @@ __device__ __forceinline__ void load_chunk(const Side& side, u32 tile, u32 chunk
     load<CHUNK>(side.rows, side.from, side.step, tile, side.count, 32, chunk * CHUNK);
 }
 
+// Adds to `products` those of this lane's row of a tile of `one` with a warp's rows, if the warp needs them, and to
+// `further` those of `two`; without `further`, `two` is loaded if it stays. All threads of a block must call it.
+__device__ __forceinline__ void compare(const Side& one, const Side& two, u32 tile, bool needed, float (*own)[STEP],
+                                        float* products, float (*own_two)[STEP] = 0, float* further = 0) {
+    const u32 lane = threadIdx.x % 32;
+    for (u32 chunk = 0; chunk < CHUNKS; chunk++) {
+        __syncthreads();
+        load_chunk(one, tile, chunk);
+        if (further || CHUNKS == 1) load_chunk(two, tile, chunk);
+        __syncthreads();
+        if (!needed) continue;
+        add_products(one.rows[lane], own, chunk * CHUNK, products);
+        if (further) add_products(two.rows[lane], own_two, chunk * CHUNK, further);
+    }
+}
+
+// Writes the channels of a row, of which each lane has some, divided by `divisor`.
+__device__ __forceinline__ void store(float* to, const float* channels, u32 lane, float divisor = 1.0f) {
+#pragma unroll
+    for (int i = 0; i < CHANNELS; i++)
+        if (lane + 32 * i < HEAD_DIM) to[lane + 32 * i] = channels[i] / divisor;
+}
+
 // `add_weighted` for all channels, given that the tile is in shared memory if a chunk has all of its channels. All
 // threads of a block must call it if it has not.
 __device__ __forceinline__ void add_tile(float (*to)[CHANNELS], float (*weights)[32], const Side& side, u32 tile, u32 lane,
