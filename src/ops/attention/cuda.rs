@@ -5,7 +5,10 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 
 use super::differential::cuda::GpuDifferentialHeads;
 use super::synthesizer::cuda::{GpuSynthesizer, PositionsAsKeys};
-use super::{AttentionDropout, AttentionOp, AttentionWeights, BUCKETS, ScoreWeights, reference};
+use super::{
+    AttentionDropout, AttentionOp, AttentionWeights, BUCKETS, ScoreWeights, TalkingWeights,
+    reference,
+};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::gradient_address;
@@ -15,14 +18,17 @@ use crate::ops::cuda::forget::ForgetGates;
 use crate::ops::cuda::heads::{
     Attention, AttentionOutput, GpuHeadAttention, HeadLayout, Qkv, WIDEST,
 };
-use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias, weight};
-use crate::ops::cuda::parts::Compared;
+use crate::ops::cuda::linear::{
+    Joined, Layer, apply_without_bias, back_without_bias, project, project_back,
+};
+use crate::ops::cuda::parts::{Compared, Gated};
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_residual};
+use crate::ops::cuda::talking::{self, TalkingMaps};
 use crate::ops::cuda::{Buffer, Gpu, NULL, at, gpu};
 use crate::ops::decoding::{BoxedIncremental, recomputing};
-use crate::ops::parameters::{Norm, Projection};
+use crate::ops::parameters::Norm;
 
 impl AttentionOp<f32> for Cuda {
     fn try_attention<const EMBED: usize, T: Tape<f32, Cuda>>(
@@ -32,7 +38,7 @@ impl AttentionOp<f32> for Cuda {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
+        if weights.layout.head_dim > WIDEST {
             return reference::attention(x, norm, weights, batch, dropout);
         }
         weights.layout.check_longest(batch);
@@ -65,7 +71,7 @@ impl AttentionOp<f32> for Cuda {
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
-        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
+        if weights.layout.head_dim > WIDEST {
             return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::attention(x, norm, weights, batch, none)
@@ -101,6 +107,8 @@ pub struct GpuStandardHeads {
     sinks: Option<Tensor<(usize,), f32, Cuda>>,
     /// What each bucket of distances adds to scores.
     relative: Option<Tensor<(Const<BUCKETS>, usize), f32, Cuda>>,
+    /// How heads talk to each other.
+    talking: Option<TalkingWeights<f32, Cuda>>,
 }
 
 impl GpuStandardHeads {
@@ -109,6 +117,7 @@ impl GpuStandardHeads {
         Self {
             sinks: weights.sinks.clone(),
             relative: weights.relative.clone(),
+            talking: weights.talking.clone(),
         }
     }
 
@@ -128,7 +137,10 @@ impl AttendToCache for GpuStandardHeads {
         queries: &Buffer,
         visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError> {
-        let out = cache.attend_to_cache(gpu, queries, visible)?;
+        let out = match &self.talking {
+            None => cache.attend_to_cache(gpu, queries, visible)?,
+            Some(of) => talking::attend_to_cache(gpu, cache, queries, (visible, of))?,
+        };
         if cache.layout.of.head_norm {
             (cache.layout).normalise_outputs(gpu, &out, visible.queries())?;
         }
@@ -142,6 +154,8 @@ pub struct StandardOutput {
     attended: AttentionOutput,
     /// After it, if there is one.
     normed: Option<Buffer>,
+    /// Of heads that talk.
+    maps: Option<TalkingMaps>,
 }
 
 impl GpuHeadAttention for GpuStandardHeads {
@@ -153,7 +167,13 @@ impl GpuHeadAttention for GpuStandardHeads {
         attention: &Attention,
         qkv: Qkv,
     ) -> Result<StandardOutput, CudaError> {
-        let mut attended = attention.attend(gpu, qkv)?;
+        let (mut attended, maps) = match &self.talking {
+            None => (attention.attend(gpu, qkv)?, None),
+            Some(of) => {
+                let (attended, maps) = talking::attend(gpu, attention, qkv, of)?;
+                (attended, Some(maps))
+            }
+        };
         let (layout, tokens) = (&attention.layout, attention.queries.tokens());
         let normed = match layout.of.head_norm {
             false => None,
@@ -162,7 +182,11 @@ impl GpuHeadAttention for GpuStandardHeads {
                 Some(std::mem::replace(&mut attended.out, before))
             }
         };
-        Ok(StandardOutput { attended, normed })
+        Ok(StandardOutput {
+            attended,
+            normed,
+            maps,
+        })
     }
 
     fn output(saved: &StandardOutput) -> &Buffer {
@@ -185,7 +209,12 @@ impl GpuHeadAttention for GpuStandardHeads {
         }
         let shares = self.shares(gpu, queries)?;
         let to = (dqkv, shares.as_ref().map_or(NULL, at));
-        let along = attention.backward(gpu, qkv, (attended, dout), to)?;
+        let along = match self.talking.as_ref().zip(output.maps.as_ref()) {
+            None => attention.backward(gpu, qkv, (attended, dout), to)?,
+            Some((of, maps)) => {
+                talking::backward(gpu, (attention, qkv), (maps, of), dout, to, gradients)?
+            }
+        };
         if let Some((table, shares)) = self.relative.as_ref().zip(shares) {
             let width = BUCKETS * layout.of.heads;
             let to = [(gradient_address(gradients, table)?, width)];
@@ -219,8 +248,7 @@ struct Saved<K> {
     forget: Option<ForgetGates>,
     delta: Option<Corrected>,
     kept: K,
-    /// The gates of the heads' outputs before the sigmoid, and the gated outputs.
-    gated: Option<[Buffer; 2]>,
+    gated: Option<Gated>,
 }
 
 impl<const EMBED: usize, C> Heads<EMBED, C> {
@@ -299,39 +327,8 @@ impl<const EMBED: usize, C> Heads<EMBED, C> {
         let Some(of) = &self.weights.beta else {
             return Ok(None);
         };
-        let beta = self.project(gpu, of, normed, tokens)?;
+        let beta = project(gpu, of, tokens, normed)?;
         Corrected::new(gpu, &self.attention, qkv, beta).map(Some)
-    }
-
-    /// A stream's rows after a projection: `[tokens, outputs]`.
-    fn project(
-        &self,
-        gpu: &Gpu,
-        projection: &Projection<EMBED, f32, Cuda>,
-        normed: Matrix,
-        tokens: usize,
-    ) -> Result<Buffer, CudaError> {
-        let of = weight(&projection.weight);
-        let out = gpu.scratch(tokens * of.outputs)?;
-        gpu.apply(of, tokens, normed, Matrix::new(at(&out), of.outputs))?;
-        Ok(out)
-    }
-
-    /// Backward of [`Self::project`]: accumulates the gradients of the projection and of the stream.
-    fn project_backward(
-        &self,
-        gpu: &Gpu,
-        projection: &Projection<EMBED, f32, Cuda>,
-        dout: &Buffer,
-        (ends, tokens): (&BranchBackward, usize),
-        gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<(), CudaError> {
-        let of = weight(&projection.weight);
-        let dweight = gradient_address(gradients, &projection.weight)?;
-        let factors = (Matrix::new(at(dout), of.outputs), ends.normed);
-        let dnormed = (ends.dnormed, Destination::Accumulate);
-        let dweight = (dweight, Destination::Accumulate);
-        gpu.back(of, tokens, factors, dweight, dnormed)
     }
 }
 
@@ -363,15 +360,9 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         layout.transform(gpu, qkv.queries, compared, attention.positions())?;
         let delta = self.correct(gpu, (normed, tokens), qkv)?;
         let kept = self.head_attention.attend(gpu, attention, qkv)?;
-        let gated = match &of.gate {
-            None => None,
-            Some(gate) => {
-                let gates = self.project(gpu, gate, normed, tokens)?;
-                let gated = layout.gate(gpu, (C::output(&kept), &gates), tokens)?;
-                Some([gates, gated])
-            }
-        };
-        let output = gated.as_ref().map_or(C::output(&kept), |[_, gated]| gated);
+        let gate = (of.gate.as_ref(), C::output(&kept));
+        let gated = Gated::new(gpu, layout, gate, (normed, tokens))?;
+        let output = (gated.as_ref()).map_or(C::output(&kept), |gated| &gated.output);
         apply_without_bias(gpu, &of.proj, tokens, self.output(output), out)?;
         Ok(Saved {
             joined,
@@ -394,16 +385,13 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
     ) -> Result<(), CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
         let heads = C::output(&saved.kept);
-        let output = saved.gated.as_ref().map_or(heads, |[_, gated]| gated);
+        let output = saved.gated.as_ref().map_or(heads, |gated| &gated.output);
         let factors = (ends.dout, self.output(output));
         let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
-        let dgates = match &saved.gated {
-            None => None,
-            Some([gates, _]) => {
-                let layout = &attention.layout;
-                Some(layout.gate_backward(gpu, (heads, &dout), gates, tokens)?)
-            }
-        };
+        let gated = saved.gated.as_ref();
+        let dgates =
+            gated.map(|gated| gated.backward(gpu, &attention.layout, (heads, &dout), tokens));
+        let dgates = dgates.transpose()?;
 
         let dheads = gpu.scratch(tokens * self.step())?;
         let dsums = match &saved.forget {
@@ -432,19 +420,19 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         let factors = (dqkv.queries, ends.normed);
         let dnormed = (ends.dnormed, Destination::Overwrite);
         (saved.joined).back(gpu, tokens, factors, dnormed, to)?;
-        let stream = (&ends, tokens);
         if let Some((gates, layer)) = saved.forget.as_ref().zip(of.forget.as_ref()) {
             let further = delta.as_ref().and_then(|delta| delta.sums.as_ref());
             let dsums = [of_sums, further.map_or(NULL, at)];
             let stream = (&ends, tokens, attention.keys.rows());
             gates.backward(gpu, (layout, layer), dsums, stream, gradients)?;
         }
-        if let Some((delta, beta)) = delta.as_ref().zip(of.beta.as_ref()) {
-            self.project_backward(gpu, beta, &delta.beta, stream, gradients)?;
+        let dbeta = delta.as_ref().map(|delta| &delta.beta);
+        for (projection, d) in [(&of.beta, dbeta), (&of.gate, dgates.as_ref())] {
+            if let Some((projection, d)) = projection.as_ref().zip(d) {
+                let factors = (d, ends.normed);
+                project_back(gpu, projection, tokens, factors, ends.dnormed, gradients)?;
+            }
         }
-        match dgates.as_ref().zip(of.gate.as_ref()) {
-            Some((dgates, gate)) => self.project_backward(gpu, gate, dgates, stream, gradients),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -69,6 +69,10 @@ const SYNTHESIZER: Layout = Layout {
     head: HeadKind::Synthesizer { positions: 41 },
     ..SOFTMAX
 };
+const GATED_SYNTHESIZER: Layout = Layout {
+    gate: Some(Gate::Head),
+    ..SYNTHESIZER
+};
 
 const fn normed(qk_norm: QkNorm) -> Layout {
     Layout {
@@ -397,7 +401,10 @@ on_each_device!(the_gated_delta_rule, |device| check(
     corrected(Some(Bias::Forget { divisor: 16 }))
 ));
 on_each_device!(two_maps, |device| check(&device, DIFFERENTIAL));
-on_each_device!(scores_of_positions, |device| check(&device, SYNTHESIZER));
+on_each_device!(scores_of_positions, |device| {
+    check(&device, SYNTHESIZER);
+    check(&device, GATED_SYNTHESIZER);
+});
 
 // Documents of one token, of about a tile of the GPU kernels, of more than one tile, and with distances beyond the last
 // bucket of relative positions; with parts that change how kernels go over them.
@@ -422,9 +429,39 @@ on_each_device!(long_documents, |device| {
         scored(sticks),
         scored(decaying),
         corrected(Some(Bias::Forget { divisor: 16 })),
+        Layout {
+            kv_heads: 1,
+            talking: true,
+            ..scored(sticks)
+        },
+        Layout {
+            talking: true,
+            ..biased(Bias::Forget { divisor: 1 })
+        },
     ] {
         check_heads::<12, _>(&device, layout, &batches);
     }
+});
+
+// Tiles of the GPU kernels that have fewer keys than a warp has lanes, or some of the channels at a time.
+on_each_device!(wider_heads, |device| {
+    let check = |layout: Layout, head_dim| {
+        let layout = Layout {
+            heads: 1,
+            kv_heads: 1,
+            head_dim,
+            ..layout
+        };
+        let tolerances = tolerances(&layout, layout.width());
+        check_within::<8, _>(&device, layout, &[&[33, 2]], tolerances);
+    };
+    check(SOFTMAX, 512);
+    check(biased(Bias::Relative), 130);
+    for head_dim in [72, 130] {
+        check(similar(Similarity::StickBreaking), head_dim);
+        check(corrected(Some(Bias::Decay)), head_dim);
+    }
+    check(TALKING, 130);
 });
 
 // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
@@ -442,20 +479,6 @@ on_each_device!(wide_heads, |device| {
     check_heads::<80, _>(&device, heads(ALIBI, [2, 1, 40]), &batches);
     check_heads::<144, _>(&device, heads(all_at_once(72), [2, 1, 72]), &batches);
     check_heads::<128, _>(&device, heads(LINEAR, [1, 1, 128]), &batches);
-    // So wide that tiles have some of the channels at a time.
-    check_heads::<20, _>(
-        &device,
-        heads(biased(Bias::Relative), [2, 1, 130]),
-        &batches,
-    );
-    check_heads::<20, _>(&device, heads(SOFTMAX, [1, 1, 512]), &batches);
-    // Tiles of fewer keys than a warp has lanes.
-    for width in [72, 130] {
-        let sticks = similar(Similarity::StickBreaking);
-        check_heads::<20, _>(&device, heads(sticks, [1, 1, width]), &batches);
-        let delta = corrected(Some(Bias::Decay));
-        check_heads::<20, _>(&device, heads(delta, [1, 1, width]), &batches);
-    }
     // Wider or narrower in total than the stream.
     check_heads::<20, _>(&device, heads(SOFTMAX, [3, 1, 4]), &batches);
     check_heads::<8, _>(&device, heads(SOFTMAX, [3, 1, 4]), &batches);

@@ -119,13 +119,6 @@ impl Layout {
         }
     }
 
-    /// Whether the GPU has kernels for it; its other layouts are computed by the reference.
-    #[cfg(feature = "cuda")]
-    pub(super) fn has_kernels(&self) -> bool {
-        let has_keys = !matches!(self.head, HeadKind::Synthesizer { .. });
-        !self.talking && (has_keys || self.gate.is_none())
-    }
-
     /// Panics if heads do more than plain softmax attention with keys of their own.
     pub(crate) fn check_plain(&self) {
         let is_plain = *self == Self::softmax(self.heads, self.head_dim);
@@ -176,8 +169,10 @@ impl Layout {
             !(self.talking && (sums || is_product)),
             "mixed scores may be negative"
         );
+        let is_learned = bias == Some(Bias::Relative);
         assert!(
-            !self.delta || (is_product && window.is_none() && self.kv_heads == self.heads),
+            !self.delta
+                || (is_product && window.is_none() && self.kv_heads == self.heads && !is_learned),
             "the delta rule corrects the values of products"
         );
         let fits =

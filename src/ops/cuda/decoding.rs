@@ -7,9 +7,9 @@ use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cuda, CudaError, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
-use super::heads::{DocumentRows, HeadLayout, Qkv};
+use super::heads::{Arguments, DocumentRows, HeadLayout, Qkv};
 use super::kernels::{Kernel, Source, WARPS};
-use super::linear::{Layer, apply_each, apply_without_bias, weight};
+use super::linear::{Layer, apply_each, apply_without_bias, project, weight};
 use super::parts::Compared;
 use super::products::Matrix;
 use super::rows::Rows;
@@ -304,20 +304,27 @@ impl GpuKvCache {
     ) -> Result<Buffer, CudaError> {
         let layout = self.layout.of;
         let out = gpu.scratch(visible.queries * layout.width())?;
-        let qkv = self.qkv(Matrix::new(at(queries), layout.width()));
-        let (rows, reserved) = ([at(&visible.rows), NULL], (Dropout::NONE, self.capacity));
-        let arguments = self.layout.arguments(qkv, rows, reserved);
-        gpu.launch(
-            self.kernel("attend_cached"),
-            ((visible.queries * layout.heads).div_ceil(WARPS), 1, 1),
-            (
-                arguments,
-                at(&visible.counts),
-                at(&out),
-                visible.queries as u32,
-            ),
-        )?;
+        let queries = Matrix::new(at(queries), layout.width());
+        let arguments = (
+            self.arguments(queries, visible),
+            at(&out),
+            visible.queries as u32,
+        );
+        let blocks = (visible.queries * layout.heads).div_ceil(WARPS);
+        gpu.launch(self.kernel("attend_cached"), (blocks, 1, 1), arguments)?;
         Ok(out)
+    }
+
+    /// The arguments of kernels that attend to the caches: see `kv_cache.cu`.
+    pub(super) fn arguments(&self, queries: Matrix, visible: &VisibleKeys) -> Arguments {
+        let of_queries = [&visible.rows, &visible.counts].map(at);
+        let reserved = (Dropout::NONE, self.capacity);
+        (self.layout).arguments(self.qkv(queries), of_queries, reserved)
+    }
+
+    /// Maximum number of tokens per sequence.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     fn kept(&self) -> [&Buffer; 3] {
@@ -402,9 +409,7 @@ where
         let mut out = (self.attend).attend_to_cache(gpu, &self.cache, &queries, visible)?;
         if let Some(gate) = heads.gate() {
             let layout = &self.cache.layout;
-            let gates = gpu.scratch(count * layout.of.gates())?;
-            let to = Matrix::new(at(&gates), layout.of.gates());
-            gpu.apply(weight(&gate.weight), count, from, to)?;
+            let gates = project(gpu, gate, count, from)?;
             out = layout.gate(gpu, (&out, &gates), count)?;
         }
         add_projected(gpu, heads.proj(), x, (&out, count))

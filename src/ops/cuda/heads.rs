@@ -244,7 +244,7 @@ impl HeadLayout {
         }
     }
 
-    /// Rows of one side per block: `TILE` of heads.cu.
+    /// Rows of one side per block: `TILE` of tiles.cuh.
     fn tile(&self) -> usize {
         match self.of.head_dim {
             0..=64 => 4 * WARPS,

@@ -148,11 +148,11 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::cuda::{decoding, delta, heads, parts, products, rows, transform};
+    use crate::ops::cuda::{decoding, delta, heads, parts, products, rows, talking, transform};
     use crate::ops::{adamw, attention, embedding, head};
 
     /// All sources.
-    const ALL: [&Source; 15] = [
+    const ALL: [&Source; 16] = [
         &adamw::cuda::OPTIMISER,
         &attention::differential::cuda::DIFFERENCES,
         &embedding::cuda::TABLES,
@@ -166,6 +166,7 @@ mod tests {
         &decoding::KV_CACHE,
         &rows::ROWS,
         &parts::PARTS,
+        &talking::TALKING,
         &transform::TRANSFORMS,
         &attention::synthesizer::cuda::POSITIONS_AS_KEYS,
     ];

@@ -14,10 +14,10 @@ extern "C" __global__ void append(const float* entries, u32 width, u32 numbers, 
     else further[slot * numbers + column - 2 * width] = x;
 }
 
-// Each query attends to the first `counts[query]` keys of its sequence's cache; one warp per query and head.
+// Each query attends to the first `h.key_starts[query]` keys of its sequence's cache; one warp per query and head.
 // `h.query_starts` has the sequence of each query, `h.key_step` is the stride of keys, and a sequence has room for
 // `h.context` of them.
-extern "C" __global__ void attend_cached(Heads h, const u32* counts, float* out, u32 queries) {
+extern "C" __global__ void attend_cached(Heads h, float* out, u32 queries) {
     __shared__ __align__(16) float own[WARPS][WHOLE];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 at = blockIdx.x * WARPS + warp;
@@ -29,7 +29,7 @@ extern "C" __global__ void attend_cached(Heads h, const u32* counts, float* out,
     __syncwarp();
     const u32 first_row = h.query_starts[query] * h.context;
     const size_t row = (size_t)first_row * h.key_step + head / h.group * HEAD_DIM;
-    const u32 last = counts[query] - 1, first = first_key_of(last, h.window);
+    const u32 last = h.key_starts[query] - 1, first = first_key_of(last, h.window);
     const float slope = slope_of(h, head);
     float weighted[PER_LANE(HEAD_DIM)], most = NEGATIVE_INFINITY, total = 0.0f, left = 1.0f;
 #pragma unroll

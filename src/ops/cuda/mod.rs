@@ -19,6 +19,7 @@ pub(crate) mod parts;
 pub(crate) mod products;
 pub(crate) mod rows;
 pub(crate) mod sublayer;
+pub(crate) mod talking;
 mod transform;
 
 use std::cell::{Cell, RefCell};

@@ -1,15 +1,17 @@
-//! Parts of attention around the kernels of `heads.cu`: norms of queries and keys, gates and sinks, by the kernels of
-//! `parts.cu`.
+//! Parts of attention around the kernels of `heads.cu`: norms of queries, keys and outputs, gates and sinks, by the
+//! kernels of `parts.cu`.
 
 use dfdx::tensor::{Cuda, CudaError, Gradients};
 
 use super::heads::HeadLayout;
 use super::kernels::{Kernel, Source, WARPS};
+use super::linear::project;
 use super::products::Matrix;
 use super::rows::MAX_PARTIAL_SUMS;
 use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::attention::{QkNorm, QkNormWeights};
 use crate::ops::bridge::cuda::{address, gradient_address};
+use crate::ops::parameters::Projection;
 
 pub(super) static PARTS: Source = Source {
     name: "parts",
@@ -35,6 +37,40 @@ pub struct Compared {
     /// Number of heads of queries, which come first, and of keys.
     pub counts: [usize; 2],
     pub rows: usize,
+}
+
+/// The gates of heads' outputs.
+pub struct Gated {
+    /// Before the sigmoid.
+    gates: Buffer,
+    /// The gated outputs.
+    pub output: Buffer,
+}
+
+impl Gated {
+    /// The outputs of heads after their gates, if there are any: projections of the stream.
+    pub fn new<const EMBED: usize>(
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        (gate, heads): (Option<&Projection<EMBED, f32, Cuda>>, &Buffer),
+        (normed, tokens): (Matrix, usize),
+    ) -> Result<Option<Self>, CudaError> {
+        let Some(gate) = gate else { return Ok(None) };
+        let gates = project(gpu, gate, tokens, normed)?;
+        let output = layout.gate(gpu, (heads, &gates), tokens)?;
+        Ok(Some(Self { gates, output }))
+    }
+
+    /// Turns the gradient of the gated outputs into that of the heads, and returns that of the gates.
+    pub fn backward(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        heads: (&Buffer, &Buffer),
+        tokens: usize,
+    ) -> Result<Buffer, CudaError> {
+        layout.gate_backward(gpu, heads, &self.gates, tokens)
+    }
 }
 
 /// A norm of heads.
@@ -256,7 +292,7 @@ impl HeadLayout {
 
     /// Backward of [`Self::gate`]: turns the gradient of what it returned into that of the heads, and returns that of the
     /// gates.
-    pub fn gate_backward(
+    fn gate_backward(
         &self,
         gpu: &Gpu,
         (heads, dheads): (&Buffer, &Buffer),
