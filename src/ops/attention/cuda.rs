@@ -2,26 +2,33 @@
 
 use std::array::from_fn;
 
-use dfdx::shapes::Rank1;
+use dfdx::shapes::{Const, HasShape, Rank1};
 use dfdx::tensor::{Cuda, CudaError, Gradients, NoneTape, Tape, Tensor};
 use dfdx::tensor_ops::ReshapeTo;
 
 use super::differential::cuda::GpuDifferentialHeads;
 use super::synthesizer::cuda::{GpuSynthesizer, PositionsAsKeys};
 use super::{
-    AttentionDropout, AttentionOp, AttentionWeights, NormedStream, ScoreWeights, reference,
+    AttentionDropout, AttentionOp, AttentionWeights, BUCKETS, NormedStream, ScoreWeights,
+    TalkingWeights, reference,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::gradient_address;
 use crate::ops::cuda::decoding::{AttendToCache, GpuCachedSublayer, GpuKvCache, VisibleKeys};
+use crate::ops::cuda::delta::Corrected;
+use crate::ops::cuda::forget::ForgetGates;
 use crate::ops::cuda::heads::{
     Attention, AttentionOutput, GpuHeadAttention, HeadLayout, Qkv, WIDEST,
 };
-use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias, weight};
-use crate::ops::cuda::parts::Compared;
-use crate::ops::cuda::products::{Destination, Matrix};
+use crate::ops::cuda::linear::{
+    Joined, Layer, apply_without_bias, back_without_bias, project, project_back,
+};
+use crate::ops::cuda::parts::{Compared, Gated};
+use crate::ops::cuda::products::Matrix;
+use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_residual, try_residual_of};
+use crate::ops::cuda::talking::{self, TalkingMaps};
 use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::decoding::{
     BoxedIncremental, BoxedIncrementalPairs, recomputing, recomputing_pairs,
@@ -36,7 +43,7 @@ impl AttentionOp<f32> for Cuda {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
+        if weights.layout.head_dim > WIDEST {
             return reference::attention(x, norm, weights, batch, dropout);
         }
         weights.layout.check_longest(batch);
@@ -70,7 +77,7 @@ impl AttentionOp<f32> for Cuda {
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
-        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
+        if weights.layout.head_dim > WIDEST {
             return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::attention(x, norm, weights, batch, none)
@@ -149,20 +156,34 @@ impl AttentionOp<f32> for Cuda {
 /// Whether there are kernels for heads whose queries come from a stream of their own; the reference computes others.
 fn has_kernels_of_pairs<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> bool {
     let layout = weights.layout;
-    layout.head_dim <= WIDEST && layout.has_kernels() && weights.difference.is_none()
+    layout.head_dim <= WIDEST && weights.difference.is_none()
 }
 
 /// A single attention map.
 pub struct GpuStandardHeads {
     /// The learned score of each head's sink.
     sinks: Option<Tensor<(usize,), f32, Cuda>>,
+    /// What each bucket of distances adds to scores.
+    relative: Option<Tensor<(Const<BUCKETS>, usize), f32, Cuda>>,
+    /// How heads talk to each other.
+    talking: Option<TalkingWeights<f32, Cuda>>,
 }
 
 impl GpuStandardHeads {
     /// Of a sublayer with these weights.
     pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
-        let sinks = weights.sinks.clone();
-        Self { sinks }
+        Self {
+            sinks: weights.sinks.clone(),
+            relative: weights.relative.clone(),
+            talking: weights.talking.clone(),
+        }
+    }
+
+    /// Room for each query's share of the gradients of relative positions: `[queries, 32, heads]`.
+    fn shares(&self, gpu: &Gpu, queries: usize) -> Result<Option<Buffer>, CudaError> {
+        let table = self.relative.as_ref();
+        let room = table.map(|table| gpu.scratch(queries * BUCKETS * table.shape().1));
+        room.transpose()
     }
 }
 
@@ -174,43 +195,95 @@ impl AttendToCache for GpuStandardHeads {
         queries: &Buffer,
         visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError> {
-        cache.attend_to_cache(gpu, queries, visible)
+        let out = match &self.talking {
+            None => cache.attend_to_cache(gpu, queries, visible)?,
+            Some(of) => talking::attend_to_cache(gpu, cache, queries, (visible, of))?,
+        };
+        if cache.layout.of.head_norm {
+            (cache.layout).normalise_outputs(gpu, &out, visible.queries())?;
+        }
+        Ok(out)
     }
 }
 
+/// The result of attention, as backward needs it.
+pub struct StandardOutput {
+    /// Before the norm of the heads.
+    attended: AttentionOutput,
+    /// After it, if there is one.
+    normed: Option<Buffer>,
+    /// Of heads that talk.
+    maps: Option<TalkingMaps>,
+}
+
 impl GpuHeadAttention for GpuStandardHeads {
-    type Saved = AttentionOutput;
+    type Saved = StandardOutput;
 
     fn attend(
         &self,
         gpu: &Gpu,
         attention: &Attention,
         qkv: Qkv,
-    ) -> Result<AttentionOutput, CudaError> {
-        attention.attend(gpu, qkv)
+    ) -> Result<StandardOutput, CudaError> {
+        let (mut attended, maps) = match &self.talking {
+            None => (attention.attend(gpu, qkv)?, None),
+            Some(of) => {
+                let (attended, maps) = talking::attend(gpu, attention, qkv, of)?;
+                (attended, Some(maps))
+            }
+        };
+        let (layout, tokens) = (&attention.layout, attention.queries.tokens());
+        let normed = match layout.of.head_norm {
+            false => None,
+            true => {
+                let before = layout.normalise_outputs(gpu, &attended.out, tokens)?;
+                Some(std::mem::replace(&mut attended.out, before))
+            }
+        };
+        Ok(StandardOutput {
+            attended,
+            normed,
+            maps,
+        })
     }
 
-    fn output(saved: &AttentionOutput) -> &Buffer {
-        &saved.out
+    fn output(saved: &StandardOutput) -> &Buffer {
+        saved.normed.as_ref().unwrap_or(&saved.attended.out)
     }
 
     fn attend_backward(
         &self,
         gpu: &Gpu,
         attention: &Attention,
-        (qkv, output): (Qkv, &AttentionOutput),
+        (qkv, output): (Qkv, &StandardOutput),
         (dout, dqkv): (&Buffer, Qkv),
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        let along = attention.backward(gpu, qkv, (output, dout), (dqkv, NULL))?;
+        let (layout, queries) = (&attention.layout, attention.queries.tokens());
+        let attended = &output.attended;
+        if output.normed.is_some() {
+            let back = (dout, &attended.out);
+            layout.normalise_outputs_backward(gpu, back, queries, gradients)?;
+        }
+        let shares = self.shares(gpu, queries)?;
+        let to = (dqkv, shares.as_ref().map_or(NULL, at));
+        let along = match self.talking.as_ref().zip(output.maps.as_ref()) {
+            None => attention.backward(gpu, qkv, (attended, dout), to)?,
+            Some((of, maps)) => {
+                talking::backward(gpu, (attention, qkv), (maps, of), dout, to, gradients)?
+            }
+        };
+        if let Some((table, shares)) = self.relative.as_ref().zip(shares) {
+            let width = BUCKETS * layout.of.heads;
+            let to = [(gradient_address(gradients, table)?, width)];
+            let rows = Rows { gpu, width };
+            rows.add_column_sums(Matrix::new(at(&shares), width), queries, &to)?;
+        }
         let Some(sinks) = &self.sinks else {
             return Ok(());
         };
-        let (dsinks, queries) = (
-            gradient_address(gradients, sinks)?,
-            attention.queries.tokens(),
-        );
-        (attention.layout).sink_backward(gpu, [&output.statistics, &along], dsinks, queries)
+        let dsinks = gradient_address(gradients, sinks)?;
+        layout.sink_backward(gpu, [&attended.statistics, &along], dsinks, queries)
     }
 }
 
@@ -228,16 +301,20 @@ struct Heads<const EMBED: usize, const STREAMS: usize, C> {
 struct Saved<const STREAMS: usize, K> {
     /// The projections of each stream to queries, keys and values.
     joined: Vec<Joined>,
-    /// Transformed queries and keys, and values, as rows of each stream.
+    /// Transformed queries and keys, and values, corrected by the delta rule if it is there, as rows of each stream.
     heads: [Buffer; STREAMS],
     /// Queries and keys before their norm, if they have one.
     inputs: Vec<Option<Buffer>>,
+    forget: Option<ForgetGates>,
+    delta: Option<Corrected>,
     kept: K,
-    /// The gates of the heads' outputs before the sigmoid, and the gated outputs.
-    gated: Option<[Buffer; 2]>,
+    gated: Option<Gated>,
 }
 
 impl<const EMBED: usize, const STREAMS: usize, C> Heads<EMBED, STREAMS, C> {
+    /// The stream that keys and values are computed from.
+    const KEYS: usize = STREAMS - 1;
+
     fn new(
         weights: &AttentionWeights<EMBED, f32, Cuda>,
         attention: Attention,
@@ -267,16 +344,17 @@ impl<const EMBED: usize, const STREAMS: usize, C> Heads<EMBED, STREAMS, C> {
         Ok(buffers.try_into().ok().expect("one for each stream"))
     }
 
-    /// Their views.
-    fn qkv(&self, heads: &[Buffer; STREAMS]) -> Qkv {
+    /// Their views, with the running sums of forget gates, or the gradients of all these.
+    fn qkv(&self, heads: &[Buffer; STREAMS], sums: Matrix) -> Qkv {
         let rows = |stream: usize| Matrix::new(at(&heads[stream]), self.step(stream));
         let layout = self.weights.layout;
         let (queries, first) = (rows(0), if STREAMS == 1 { layout.width() } else { 0 });
-        let keys = rows(STREAMS - 1).columns_from(first);
+        let keys = rows(Self::KEYS).columns_from(first);
         Qkv {
             queries,
             keys,
             values: keys.columns_from(layout.kv_width()),
+            sums,
         }
     }
 
@@ -297,9 +375,9 @@ impl<const EMBED: usize, const STREAMS: usize, C> Heads<EMBED, STREAMS, C> {
         Matrix::new(at(of), self.weights.layout.width())
     }
 
-    /// The gates of the outputs, `[tokens, gates]` in a row each.
-    fn gates(&self, of: &Buffer) -> Matrix {
-        Matrix::new(at(of), self.weights.layout.gates())
+    /// The running sums of forget gates, if there are any.
+    fn sums(&self, gates: Option<&ForgetGates>) -> Matrix {
+        gates.map_or(Matrix::NONE, |gates| gates.sums(&self.attention.layout))
     }
 
     /// The heads that are compared: those of each stream, with the positions of its tokens.
@@ -327,6 +405,32 @@ impl<const EMBED: usize, const STREAMS: usize, C> Heads<EMBED, STREAMS, C> {
     fn width(&self, of: &Compared) -> usize {
         (of.counts[0] + of.counts[1]) * self.weights.layout.head_dim
     }
+
+    /// The forget gates of a stream, if there are any.
+    fn forget_gates(
+        &self,
+        gpu: &Gpu,
+        normed: (Matrix, usize),
+    ) -> Result<Option<ForgetGates>, CudaError> {
+        let (layout, rows) = (&self.attention.layout, self.attention.keys.rows());
+        let of = self.weights.forget.as_ref();
+        let gates = of.map(|of| ForgetGates::new(gpu, layout, of, normed, rows));
+        gates.transpose()
+    }
+
+    /// Corrects values in place if the delta rule does.
+    fn correct(
+        &self,
+        gpu: &Gpu,
+        (normed, tokens): (Matrix, usize),
+        qkv: Qkv,
+    ) -> Result<Option<Corrected>, CudaError> {
+        let Some(of) = &self.weights.beta else {
+            return Ok(None);
+        };
+        let beta = project(gpu, of, tokens, normed)?;
+        Corrected::new(gpu, &self.attention, qkv, beta).map(Some)
+    }
 }
 
 impl<const EMBED: usize, const STREAMS: usize, C: GpuHeadAttention> Branch<EMBED, STREAMS>
@@ -347,13 +451,15 @@ impl<const EMBED: usize, const STREAMS: usize, C: GpuHeadAttention> Branch<EMBED
     ) -> Result<Self::Saved, CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
         let (tokens, normed, layout) = (of_streams[0], from[0], &attention.layout);
+        let of_keys = (from[Self::KEYS], of_streams[Self::KEYS]);
         let comparison = of.comparison();
         let layers = [&comparison.query, &comparison.key, &of.value].map(Layer::of);
+        let forget = self.forget_gates(gpu, of_keys)?;
         let layers = self.layers(layers).into_iter();
         let joined = layers.map(|layers| Joined::new(gpu, layers));
         let joined: Vec<Joined> = joined.collect::<Result<_, _>>()?;
         let heads = self.scratch(gpu, of_streams)?;
-        let qkv = self.qkv(&heads);
+        let qkv = self.qkv(&heads, self.sums(forget.as_ref()));
         let mut inputs = vec![];
         for (stream, (compared, positions)) in self.compared(qkv).into_iter().enumerate() {
             joined[stream].apply(gpu, compared.rows, from[stream], compared.heads)?;
@@ -361,22 +467,18 @@ impl<const EMBED: usize, const STREAMS: usize, C: GpuHeadAttention> Branch<EMBED
             let at = (positions, compared.rows);
             layout.transform(gpu, compared.heads, self.width(&compared), at)?;
         }
+        let delta = self.correct(gpu, of_keys, qkv)?;
         let kept = self.head_attention.attend(gpu, attention, qkv)?;
-        let gated = match &of.gate {
-            None => None,
-            Some(gate) => {
-                let gates = gpu.scratch(tokens * of.layout.gates())?;
-                gpu.apply(weight(&gate.weight), tokens, normed, self.gates(&gates))?;
-                let gated = layout.gate(gpu, (C::output(&kept), &gates), tokens)?;
-                Some([gates, gated])
-            }
-        };
-        let output = gated.as_ref().map_or(C::output(&kept), |[_, gated]| gated);
+        let gate = (of.gate.as_ref(), C::output(&kept));
+        let gated = Gated::new(gpu, layout, gate, (normed, tokens))?;
+        let output = (gated.as_ref()).map_or(C::output(&kept), |gated| &gated.output);
         apply_without_bias(gpu, &of.proj, tokens, self.output(output), out)?;
         Ok(Saved {
             joined,
             heads,
             inputs,
+            forget,
+            delta,
             kept,
             gated,
         })
@@ -393,18 +495,26 @@ impl<const EMBED: usize, const STREAMS: usize, C: GpuHeadAttention> Branch<EMBED
         let (of, attention) = (&self.weights, &self.attention);
         let (tokens, layout) = (of_streams[0], &attention.layout);
         let heads = C::output(&saved.kept);
-        let output = saved.gated.as_ref().map_or(heads, |[_, gated]| gated);
+        let output = saved.gated.as_ref().map_or(heads, |gated| &gated.output);
         let factors = (ends.dout, self.output(output));
         let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
-        let dgates = match &saved.gated {
-            None => None,
-            Some([gates, _]) => Some(layout.gate_backward(gpu, (heads, &dout), gates, tokens)?),
-        };
+        let gated = saved.gated.as_ref();
+        let dgates = gated.map(|gated| gated.backward(gpu, layout, (heads, &dout), tokens));
+        let dgates = dgates.transpose()?;
 
         let dheads = self.scratch(gpu, of_streams)?;
-        let (qkv, dqkv) = (self.qkv(&saved.heads), self.qkv(&dheads));
+        let dsums = match &saved.forget {
+            None => None,
+            Some(_) => Some(gpu.scratch(of_streams[Self::KEYS] * of.layout.heads)?),
+        };
+        let of_sums = dsums.as_ref().map_or(NULL, at);
+        let qkv = self.qkv(&saved.heads, self.sums(saved.forget.as_ref()));
+        let dqkv = self.qkv(&dheads, Matrix::new(of_sums, of.layout.heads));
         let (met, back) = ((qkv, &saved.kept), (&dout, dqkv));
         (self.head_attention).attend_backward(gpu, attention, met, back, gradients)?;
+        let delta = saved.delta.as_ref();
+        let delta = delta.map(|delta| delta.backward(gpu, attention, qkv, dqkv));
+        let delta = delta.transpose()?;
         let to = [
             Layer::gradient_of(&of.comparison().query, gradients)?,
             Layer::gradient_of(&of.comparison().key, gradients)?,
@@ -421,13 +531,22 @@ impl<const EMBED: usize, const STREAMS: usize, C: GpuHeadAttention> Branch<EMBED
             let (factors, dinput) = ((back.heads, ends.inputs[stream]), ends.dinputs[stream]);
             (saved.joined[stream]).back(gpu, back.rows, factors, dinput, &to[stream])?;
         }
-        let (Some(dgates), Some(gate)) = (&dgates, &of.gate) else {
-            return Ok(());
-        };
-        let dweight = gradient_address(gradients, &gate.weight)?;
-        let factors = (self.gates(dgates), ends.inputs[0]);
-        let dnormed = (ends.dinputs[0].0, Destination::Accumulate);
-        let dweight = (dweight, Destination::Accumulate);
-        gpu.back(weight(&gate.weight), tokens, factors, dweight, dnormed)
+        let ends_of = |stream: usize| [ends.inputs[stream], ends.dinputs[stream].0];
+        if let Some((gates, layer)) = saved.forget.as_ref().zip(of.forget.as_ref()) {
+            let further = delta.as_ref().and_then(|delta| delta.sums.as_ref());
+            let dsums = [of_sums, further.map_or(NULL, at)];
+            let (tokens, rows) = (of_streams[Self::KEYS], attention.keys.rows());
+            let stream = (ends_of(Self::KEYS), tokens, rows);
+            gates.backward(gpu, (layout, layer), dsums, stream, gradients)?;
+        }
+        let dbeta = delta.as_ref().map(|delta| &delta.beta);
+        let of_gates = (&of.gate, dgates.as_ref(), 0);
+        for (projection, d, stream) in [(&of.beta, dbeta, Self::KEYS), of_gates] {
+            if let Some((projection, d)) = projection.as_ref().zip(d) {
+                let ([input, dinput], rows) = (ends_of(stream), of_streams[stream]);
+                project_back(gpu, projection, rows, (d, input), dinput, gradients)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -115,7 +115,7 @@ impl Scoring {
     }
 
     /// Number of keys, counted back from the query's own, that the query does not attend to.
-    pub(super) fn hidden_keys(self) -> usize {
+    pub(in crate::ops) fn hidden_keys(self) -> usize {
         usize::from(self.similarity == Similarity::StickBreaking)
     }
 

@@ -71,6 +71,10 @@ const SYNTHESIZER: Layout = Layout {
     head: HeadKind::Synthesizer { positions: 41 },
     ..SOFTMAX
 };
+const GATED_SYNTHESIZER: Layout = Layout {
+    gate: Some(Gate::Head),
+    ..SYNTHESIZER
+};
 
 const fn normed(qk_norm: QkNorm) -> Layout {
     Layout {
@@ -249,7 +253,7 @@ fn check_within<const EMBED: usize, D: AttentionOp<f32> + 'static>(
             let dropout = AttentionDropout {
                 weights,
                 output,
-                context: 42,
+                context: batch.longest().max(42),
             };
             check_op::<D, EMBED, EMBED, Sublayer<EMBED, f32, D>, Sublayer<EMBED, f64, Cpu>>(Case {
                 device: device.clone(),
@@ -399,7 +403,68 @@ on_each_device!(the_gated_delta_rule, |device| check(
     corrected(Some(Bias::Forget { divisor: 16 }))
 ));
 on_each_device!(two_maps, |device| check(&device, DIFFERENTIAL));
-on_each_device!(scores_of_positions, |device| check(&device, SYNTHESIZER));
+on_each_device!(scores_of_positions, |device| {
+    check(&device, SYNTHESIZER);
+    check(&device, GATED_SYNTHESIZER);
+});
+
+// Documents of one token, of about a tile of the GPU kernels, of more than one tile, and with distances beyond the last
+// bucket of relative positions; with parts that change how kernels go over them.
+on_each_device!(long_documents, |device| {
+    let batches = [&[1, 31, 32, 33][..], &[140, 2]];
+    let sticks = Scoring {
+        bias: Some(Bias::Relative),
+        window: Some(35),
+        softcap: Some(3.0),
+        ..similar(Similarity::StickBreaking).scoring
+    };
+    let decaying = Scoring {
+        window: Some(35),
+        ..recurrent(Some(Bias::Decay)).scoring
+    };
+    for layout in [
+        biased(Bias::Relative),
+        Layout {
+            kv_heads: 1,
+            ..biased(Bias::Forget { divisor: 1 })
+        },
+        scored(sticks),
+        scored(decaying),
+        corrected(Some(Bias::Forget { divisor: 16 })),
+        Layout {
+            kv_heads: 1,
+            talking: true,
+            ..scored(sticks)
+        },
+        Layout {
+            talking: true,
+            ..biased(Bias::Forget { divisor: 1 })
+        },
+    ] {
+        check_heads::<12, _>(&device, layout, &batches);
+    }
+});
+
+// Tiles of the GPU kernels that have fewer keys than a warp has lanes, or some of the channels at a time.
+on_each_device!(wider_heads, |device| {
+    let check = |layout: Layout, head_dim| {
+        let layout = Layout {
+            heads: 1,
+            kv_heads: 1,
+            head_dim,
+            ..layout
+        };
+        let tolerances = tolerances(&layout, layout.width());
+        check_within::<8, _>(&device, layout, &[&[33, 2]], tolerances);
+    };
+    check(SOFTMAX, 512);
+    check(biased(Bias::Relative), 130);
+    for head_dim in [72, 130] {
+        check(similar(Similarity::StickBreaking), head_dim);
+        check(corrected(Some(Bias::Decay)), head_dim);
+    }
+    check(TALKING, 130);
+});
 
 // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
 // kernels.

@@ -119,25 +119,6 @@ impl Layout {
         }
     }
 
-    /// Whether the GPU has kernels for it; its other layouts are computed by the reference.
-    #[cfg(feature = "cuda")]
-    pub(super) fn has_kernels(&self) -> bool {
-        let Scoring {
-            bias, similarity, ..
-        } = self.scoring;
-        let computed = [
-            Similarity::Softmax,
-            Similarity::FeatureMap,
-            Similarity::Taylor,
-            Similarity::Sigmoid,
-        ];
-        let has_keys = !matches!(self.head, HeadKind::Synthesizer { .. });
-        matches!(bias, None | Some(Bias::Alibi))
-            && computed.contains(&similarity)
-            && !(self.talking || self.delta || self.head_norm)
-            && (has_keys || self.gate.is_none())
-    }
-
     /// Panics if there is no such sublayer.
     fn check(&self) {
         let groups = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
@@ -182,8 +163,10 @@ impl Layout {
             !(self.talking && (sums || is_product)),
             "mixed scores may be negative"
         );
+        let is_learned = bias == Some(Bias::Relative);
         assert!(
-            !self.delta || (is_product && window.is_none() && self.kv_heads == self.heads),
+            !self.delta
+                || (is_product && window.is_none() && self.kv_heads == self.heads && !is_learned),
             "the delta rule corrects the values of products"
         );
         let fits =

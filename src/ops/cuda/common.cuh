@@ -40,3 +40,19 @@ __device__ __forceinline__ float warp_max(float x) {
     for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
     return x;
 }
+
+// Combines `x` over the lanes after this one with `*carry`, by products or by sums; `*carry` becomes what all lanes make
+// of it.
+template <bool PRODUCTS> __device__ __forceinline__ float scan_after(float x, u32 lane, float* carry) {
+    for (u32 step = 1; step < 32; step *= 2) {
+        const float other = __shfl_sync(0xffffffffu, x, (lane + step) % 32);
+        if (lane + step < 32) x = PRODUCTS ? x * other : x + other;
+    }
+    const float others = __shfl_sync(0xffffffffu, x, (lane + 1) % 32), all = __shfl_sync(0xffffffffu, x, 0);
+    const float before = *carry;
+    *carry = PRODUCTS ? before * all : before + all;
+    if (lane == 31) return before;
+    return PRODUCTS ? before * others : before + others;
+}
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }

@@ -7,9 +7,9 @@ use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cuda, CudaError, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
-use super::heads::{HeadLayout, Qkv};
+use super::heads::{Arguments, DocumentRows, HeadLayout, Qkv};
 use super::kernels::{Kernel, Source, WARPS};
-use super::linear::{Layer, apply_each, apply_without_bias, weight};
+use super::linear::{Layer, apply_each, apply_without_bias, project, weight};
 use super::parts::Compared;
 use super::products::Matrix;
 use super::rows::{NormedRows, Rows};
@@ -37,9 +37,9 @@ pub type Positions = (Address, usize);
 
 /// The projections of a sublayer during incremental decoding.
 pub trait DecodingProjections<const EMBED: usize> {
-    /// Cache entries of tokens, `from: [count, EMBED]`, at the given positions: keys and values side by
-    /// side, `[count, 2 kv_width]`.
-    fn keys_and_values(
+    /// Cache entries of tokens, `from: [count, EMBED]`, at the given positions, `[count, 2 kv_width + 2 heads]` at most:
+    /// keys and values side by side, then forget gates and β of the delta rule, if there are any.
+    fn cache_entries(
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
@@ -78,7 +78,7 @@ pub trait AttendToCache {
 }
 
 impl<const EMBED: usize> DecodingProjections<EMBED> for AttentionWeights<EMBED, f32, Cuda> {
-    fn keys_and_values(
+    fn cache_entries(
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
@@ -86,10 +86,19 @@ impl<const EMBED: usize> DecodingProjections<EMBED> for AttentionWeights<EMBED, 
         positions: Positions,
     ) -> Result<Buffer, CudaError> {
         let ((_, count), kv) = (positions, layout.of.kv_width());
-        let entries = gpu.scratch(count * 2 * kv)?;
-        let keys = Matrix::new(at(&entries), 2 * kv);
+        let width = 2 * kv + numbers(layout);
+        let entries = gpu.scratch(count * width)?;
+        let keys = Matrix::new(at(&entries), width);
         let layers = [&self.comparison().key, &self.value].map(Layer::of);
         apply_each(gpu, layers, count, from, keys)?;
+        let gates = keys.columns_from(2 * kv);
+        if let Some(forget) = &self.forget {
+            apply_each(gpu, [Layer::of(forget)], count, from, gates)?;
+        }
+        if let Some(beta) = &self.beta {
+            let to = gates.columns_from(column_of_beta(layout));
+            gpu.apply(weight(&beta.weight), count, from, to)?;
+        }
         let compared = Compared {
             heads: keys,
             counts: [0, layout.of.kv_heads],
@@ -131,6 +140,16 @@ impl<const EMBED: usize> DecodingProjections<EMBED> for AttentionWeights<EMBED, 
     }
 }
 
+/// Number of forget gates and β of a token.
+fn numbers(layout: &HeadLayout) -> usize {
+    column_of_beta(layout) + usize::from(layout.of.delta) * layout.of.heads
+}
+
+/// Where β are among these numbers.
+fn column_of_beta(layout: &HeadLayout) -> usize {
+    usize::from(layout.of.forgets()) * layout.of.heads
+}
+
 /// The KV caches of some sequences.
 pub struct GpuKvCache {
     pub layout: HeadLayout,
@@ -138,8 +157,9 @@ pub struct GpuKvCache {
     capacity: usize,
     /// Number of cached tokens of each sequence.
     lengths: Vec<usize>,
-    /// Keys and values: `[sequences, capacity, kv_width]` each; allocated on the first use.
-    kept: Option<[Buffer; 2]>,
+    /// Keys and values, `[sequences, capacity, kv_width]` each, and `[sequences, capacity, numbers]`: the running sums of
+    /// forget gates, and β. Allocated on the first use.
+    kept: Option<[Buffer; 3]>,
 }
 
 /// For each query its sequence, and how many of the cached keys it attends to; on the device.
@@ -181,8 +201,8 @@ impl GpuKvCache {
         self.lengths[row]
     }
 
-    /// Appends keys and values, `entries: [tokens, 2 kv_width]`, to the caches: for each sequence a range of
-    /// tokens.
+    /// Appends entries of tokens to the caches, for each sequence a range of tokens: see
+    /// [`DecodingProjections::cache_entries`]. Forget gates are added up, and values corrected.
     ///
     /// # Panics
     /// If a cache is full.
@@ -192,7 +212,7 @@ impl GpuKvCache {
         entries: &Buffer,
         of_rows: impl Iterator<Item = (usize, Range<usize>)>,
     ) -> Result<(), CudaError> {
-        let (mut sources, mut slots) = (vec![], vec![]);
+        let (mut sources, mut slots, before) = (vec![], vec![], self.lengths.clone());
         for (row, tokens) in of_rows {
             let length = self.lengths[row];
             self.lengths[row] += tokens.len();
@@ -204,24 +224,77 @@ impl GpuKvCache {
         if sources.is_empty() {
             return Ok(());
         }
-        let kv = self.layout.of.kv_width();
-        let size = self.lengths.len() * self.capacity * kv;
+        let (kv, numbers) = (self.layout.of.kv_width(), numbers(&self.layout));
+        let slots_of_all = self.lengths.len() * self.capacity;
         if self.kept.is_none() {
-            self.kept = Some([gpu.scratch(size)?, gpu.scratch(size)?]);
+            let room = |width| gpu.scratch(slots_of_all * width);
+            self.kept = Some([room(kv)?, room(kv)?, room(numbers)?]);
         }
-        let [kept_keys, kept_values] = self.kept().map(at);
+        let [keys, values, further] = self.kept().map(at);
         let count = sources.len();
         let (sources, slots) = (gpu.upload_indices(sources)?, gpu.upload_indices(slots)?);
         let arguments = (
             at(entries),
             kv as u32,
+            numbers as u32,
             at(&sources),
             at(&slots),
-            kept_keys,
-            kept_values,
+            keys,
+            values,
+            further,
             count as u32,
         );
-        gpu.launch_each(self.kernel("append"), count * kv, arguments)
+        let elements = count * (2 * kv + numbers);
+        gpu.launch_each(self.kernel("append"), elements, arguments)?;
+        match numbers {
+            0 => Ok(()),
+            _ => self.complete(gpu, &before),
+        }
+    }
+
+    /// Adds up the forget gates of the tokens that caches have beyond these lengths, and corrects their values.
+    fn complete(&self, gpu: &Gpu, before: &[usize]) -> Result<(), CudaError> {
+        let grown = |row: &usize| before[*row] < self.lengths[*row];
+        let rows: Vec<usize> = (0..before.len()).filter(grown).collect();
+        let slot = |lengths: Option<&[usize]>| {
+            let slots = rows.iter().map(|&row| {
+                let length = lengths.map_or(0, |lengths| lengths[row]);
+                row * self.capacity + length
+            });
+            gpu.upload_indices(slots)
+        };
+        let (starts, firsts) = (slot(None)?, slot(Some(before))?);
+        let ends = slot(Some(&self.lengths))?;
+        let of_rows = DocumentRows {
+            starts: at(&starts),
+            firsts: at(&firsts),
+            ends: at(&ends),
+            count: rows.len(),
+        };
+        let (layout, qkv) = (&self.layout, self.qkv(Matrix::NONE));
+        if layout.of.forgets() {
+            layout.sum_gates(gpu, (qkv.sums, qkv.sums), of_rows)?;
+        }
+        if !layout.of.delta {
+            return Ok(());
+        }
+        let none = (Dropout::NONE, self.capacity);
+        let arguments = layout.arguments(qkv, [NULL, at(&starts)], none);
+        let beta = qkv.sums.columns_from(column_of_beta(layout));
+        let values = (qkv.values, qkv.values, NULL);
+        layout.correct(gpu, ("correct", arguments), values, beta, of_rows)
+    }
+
+    /// These queries with the keys and values of the caches.
+    fn qkv(&self, queries: Matrix) -> Qkv {
+        let (kv, numbers) = (self.layout.of.kv_width(), numbers(&self.layout));
+        let [keys, values, sums] = self.kept();
+        Qkv {
+            queries,
+            keys: Matrix::new(at(keys), kv),
+            values: Matrix::new(at(values), kv),
+            sums: Matrix::new(at(sums), numbers),
+        }
     }
 
     /// Attends to the caches: `[queries, width]`.
@@ -233,30 +306,30 @@ impl GpuKvCache {
     ) -> Result<Buffer, CudaError> {
         let layout = self.layout.of;
         let out = gpu.scratch(visible.queries * layout.width())?;
-        let [keys, values] = self
-            .kept()
-            .map(|kept| Matrix::new(at(kept), layout.kv_width()));
-        let qkv = Qkv {
-            queries: Matrix::new(at(queries), layout.width()),
-            keys,
-            values,
-        };
-        let (rows, reserved) = ([at(&visible.rows), NULL], (Dropout::NONE, self.capacity));
-        let arguments = self.layout.arguments(qkv, rows, reserved);
-        gpu.launch(
-            self.kernel("attend_cached"),
-            ((visible.queries * layout.heads).div_ceil(WARPS), 1, 1),
-            (
-                arguments,
-                at(&visible.counts),
-                at(&out),
-                visible.queries as u32,
-            ),
-        )?;
+        let queries = Matrix::new(at(queries), layout.width());
+        let arguments = (
+            self.arguments(queries, visible),
+            at(&out),
+            visible.queries as u32,
+        );
+        let blocks = (visible.queries * layout.heads).div_ceil(WARPS);
+        gpu.launch(self.kernel("attend_cached"), (blocks, 1, 1), arguments)?;
         Ok(out)
     }
 
-    fn kept(&self) -> [&Buffer; 2] {
+    /// The arguments of kernels that attend to the caches: see `kv_cache.cu`.
+    pub(super) fn arguments(&self, queries: Matrix, visible: &VisibleKeys) -> Arguments {
+        let of_queries = [&visible.rows, &visible.counts].map(at);
+        let reserved = (Dropout::NONE, self.capacity);
+        (self.layout).arguments(self.qkv(queries), of_queries, reserved)
+    }
+
+    /// Maximum number of tokens per sequence.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn kept(&self) -> [&Buffer; 3] {
         let kept = self.kept.as_ref();
         kept.expect("an append before attention").each_ref()
     }
@@ -347,9 +420,7 @@ where
         let mut out = (self.attend).attend_to_cache(gpu, &self.cache, &queries, visible)?;
         if let Some(gate) = heads.gate() {
             let layout = &self.cache.layout;
-            let gates = gpu.scratch(count * layout.of.gates())?;
-            let to = Matrix::new(at(&gates), layout.of.gates());
-            gpu.apply(weight(&gate.weight), count, from, to)?;
+            let gates = project(gpu, gate, count, from)?;
             out = layout.gate(gpu, (&out, &gates), count)?;
         }
         add_projected(gpu, heads.proj(), x, (&out, count))
@@ -373,7 +444,7 @@ where
         let normed = rows.normalise(address(&x), norm_of(self.norm), NULL, tokens)?;
         let (from, layout) = (stream_of::<EMBED>(&normed.rows), &self.cache.layout);
         let positions = (at(&on_device), tokens);
-        let entries = self.heads.keys_and_values(gpu, layout, from, positions)?;
+        let entries = self.heads.cache_entries(gpu, layout, from, positions)?;
         let read = (new.sequences.iter().zip(new.prefixes).zip(new.own())).flat_map(
             |((&row, before), own)| {
                 let all = before.iter().cloned().chain([own]);
@@ -434,7 +505,7 @@ where
             let on_device = gpu.upload_indices(positions)?;
             let (_kept, from) = self.input(&rows, (&keys, which == 1))?;
             let (layout, positions) = (&self.cache.layout, (at(&on_device), count));
-            let entries = self.heads.keys_and_values(gpu, layout, from, positions)?;
+            let entries = self.heads.cache_entries(gpu, layout, from, positions)?;
             let read = new.pairs().map(|(sequence, _, keys)| (sequence, keys));
             self.cache.append(gpu, &entries, read)?;
         }

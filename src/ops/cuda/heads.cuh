@@ -1,4 +1,5 @@
-// Shared by the attention kernels. HEAD_DIM is the width of a head.
+// Shared by the attention kernels: what is added to a score, and how scores become weights. HEAD_DIM is the width of a
+// head.
 
 // Length of a row in shared memory: whole vectors of four.
 #define WHOLE ((HEAD_DIM + 3) / 4 * 4)
@@ -11,13 +12,18 @@ struct Heads {
     const float* position_bias;
     // The score of each head's sink; null if there are none, or if they are 0.
     const float* sinks;
-    u32 query_step, key_step;
+    // Of RELATIVE what each bucket of distances adds, `[BUCKETS, heads]`. Of FORGET the running sums of each key's
+    // forget gates, `[keys, heads]` with row stride `addend_step`.
+    const float* addends;
+    u32 query_step, key_step, addend_step;
     // Number of query heads; `group` of them share a head of keys and values.
     u32 heads, group;
     // Number of keys that a query attends to, its own being the last.
     u32 window;
-    // How scores become weights; whether `slope` times the distance is subtracted; whether there are sinks.
-    u32 similarity, distance, sink;
+    // How scores become weights; what positions add to them; whether there are sinks.
+    u32 similarity, bias, sink;
+    // Number of keys, counted back from its own, that a query does not attend to.
+    u32 hidden;
     // The bound of scores is 0 if there is none.
     float scale, softcap;
     Dropout dropout;
@@ -25,30 +31,65 @@ struct Heads {
     u32 context;
 };
 
-// `similarity`: as in scoring.rs. The weights of FEATURES and TAYLOR are divided by their sum.
+// `similarity`: as in scoring.rs. The weights of those before SIGMOID are divided by their sum.
 #define SOFTMAX 0
 #define FEATURES 1
 #define TAYLOR 2
 #define SIGMOID 3
+#define PRODUCT 4
+#define STICK_BREAKING 5
+
+// `bias`: as in scoring.rs. From RELATIVE on it is learned, or depends on the tokens.
+#define NO_BIAS 0
+#define ALIBI 1
+#define DECAY 2
+#define RELATIVE 3
+#define FORGET 4
+
+// What is always so of a source, as compile-time constants, saves registers: whether there is a position bias, whether
+// the bias is RELATIVE or FORGET, and whether sticks are broken.
+#ifndef POSITION_BIAS
+#define POSITION_BIAS (h.position_bias != 0)
+#define LEARNED_BIAS (h.bias >= RELATIVE)
+#define STICKS (h.similarity == STICK_BREAKING)
+#endif
 
 // The first key that a query attends to whose last one is `last`.
 __device__ __forceinline__ u32 first_key_of(u32 last, u32 window) {
     return last + 1 > window ? last + 1 - window : 0;
 }
 
-// What is subtracted from a score per unit of distance: ALiBi (Press et al. 2022, §3).
+// What is subtracted from a score per unit of distance: ALiBi (Press et al. 2022, §3), or the decay of retention (Sun et
+// al. 2023, §2.1).
 __device__ __forceinline__ float slope_of(const Heads& h, u32 head) {
-    return h.distance ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
+    if (h.bias == DECAY) return -log1pf(-exp2f(-5.0f - (float)head));
+    return h.bias == ALIBI ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
 }
 
-// Whether there is a position bias. A compile-time constant saves registers.
-#ifndef POSITION_BIAS
-#define POSITION_BIAS (h.position_bias != 0)
-#endif
+#define BUCKETS 32
 
-// What is added to the scaled product of query and key.
-__device__ __forceinline__ float addend_of(const Heads& h, float slope, u32 key, u32 distance) {
-    return (POSITION_BIAS ? h.position_bias[key] : 0.0f) - slope * (float)distance;
+// The bucket of a distance: see relative.rs. No limit between two buckets is near a whole number, but those of 16 and
+// 128, which are exact.
+__device__ __forceinline__ u32 bucket_of(u32 distance) {
+    if (distance < BUCKETS / 2) return distance;
+    return min(BUCKETS / 2 + (u32)(log2f((float)distance / 16.0f) * (16.0f / 3.0f)), BUCKETS - 1u);
+}
+
+// The smallest distance of a bucket.
+__device__ __forceinline__ u32 first_distance_of(u32 bucket) {
+    return bucket < BUCKETS / 2 ? bucket : (u32)ceilf(16.0f * exp2f((float)(bucket - BUCKETS / 2) * (3.0f / 16.0f)));
+}
+
+// What is added to the scaled product of a query and a key, of a document whose keys start at the row `first`; `last` is
+// the query's own key.
+__device__ __forceinline__ float addend_of(const Heads& h, u32 head, float slope, u32 first, u32 key, u32 last) {
+    float addend = (POSITION_BIAS ? h.position_bias[key] : 0.0f) - slope * (float)(last - key);
+    if (LEARNED_BIAS && h.bias == RELATIVE) addend += h.addends[bucket_of(last - key) * h.heads + head];
+    if (LEARNED_BIAS && h.bias == FORGET) {
+        const float* sums = h.addends + (size_t)first * h.addend_step + head;
+        addend += sums[(size_t)last * h.addend_step] - sums[(size_t)key * h.addend_step];
+    }
+    return addend;
 }
 
 // A scaled product of query and key, bounded if scores are.
@@ -62,16 +103,18 @@ __device__ __forceinline__ float cap_slope(const Heads& h, float score) {
 }
 
 // The weight of a score before any sum divides it, except in a softmax; `addend` is what positions add, and the query's
-// last key is `last`.
+// last key is `last`. Of a stick it is the part that the key takes of what is left.
 __device__ __forceinline__ float weight_of_score(const Heads& h, float score, float addend, u32 last) {
     if (h.similarity == FEATURES) return score;
     if (h.similarity == TAYLOR) return 1.0f + score + 0.5f * score * score;
+    if (h.similarity == PRODUCT) return score * expf(addend);
+    if (STICKS) return sigmoid(score + addend);
     const u32 keys = last + 1 - first_key_of(last, h.window);
     return 1.0f / (1.0f + expf(logf((float)keys) - score - addend));
 }
 
 // Whether weights are divided by their sum.
-__device__ __forceinline__ bool has_sum(const Heads& h) { return h.similarity != SIGMOID; }
+__device__ __forceinline__ bool has_sum(const Heads& h) { return h.similarity < SIGMOID; }
 
 // The score of a head's sink.
 __device__ __forceinline__ float sink_of(const Heads& h, u32 head) { return h.sinks == 0 ? 0.0f : h.sinks[head]; }

@@ -15,23 +15,39 @@ use crate::ops::attention::{
 use crate::ops::bridge::cuda::address;
 use crate::ops::dropout::Dropout;
 
+/// The source of the kernels, with these constants.
+macro_rules! heads_with {
+    ($constants:literal) => {
+        concat!(
+            $constants,
+            include_str!("heads.cuh"),
+            include_str!("tiles.cuh"),
+            include_str!("heads.cu")
+        )
+    };
+}
+
 pub(super) static HEADS: Source = source(
     "heads",
-    concat!(
-        "#define POSITION_BIAS 0\n",
-        include_str!("heads.cuh"),
-        include_str!("heads.cu")
-    ),
+    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 0\n#define STICKS 0\n"),
 );
 
 /// The same with a position bias.
 pub(super) static HEADS_WITH_POSITION_BIAS: Source = source(
     "heads_with_position_bias",
-    concat!(
-        "#define POSITION_BIAS 1\n",
-        include_str!("heads.cuh"),
-        include_str!("heads.cu")
-    ),
+    heads_with!("#define POSITION_BIAS 1\n#define LEARNED_BIAS 0\n#define STICKS 0\n"),
+);
+
+/// With a bias that is learned or depends on the tokens.
+pub(super) static HEADS_WITH_LEARNED_BIAS: Source = source(
+    "heads_with_learned_bias",
+    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 1\n#define STICKS 0\n"),
+);
+
+/// Of stick-breaking attention, with any bias.
+pub(super) static HEADS_WITH_STICKS: Source = source(
+    "heads_with_sticks",
+    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 1\n#define STICKS 1\n"),
 );
 
 const fn source(name: &'static str, text: &'static str) -> Source {
@@ -44,7 +60,7 @@ const fn source(name: &'static str, text: &'static str) -> Source {
 }
 
 /// The widest head whose tiles fit into a block's shared memory; wider ones use the reference.
-pub const WIDEST: usize = 128;
+pub const WIDEST: usize = 512;
 
 /// The documents of a batch, on the device.
 pub struct Documents {
@@ -69,6 +85,17 @@ impl Documents {
     /// Address of the documents' starts.
     pub fn starts(&self) -> Address {
         at(&self.on_device)
+    }
+
+    /// All rows of the documents.
+    pub fn rows(&self) -> DocumentRows {
+        let starts = self.starts();
+        DocumentRows {
+            starts,
+            firsts: starts,
+            ends: starts + size_of::<u32>() as Address,
+            count: self.count(),
+        }
     }
 
     /// Number of tokens of all documents.
@@ -103,6 +130,19 @@ impl Gpu {
     }
 }
 
+/// The rows of some documents in which something goes on from row to row. Addresses of a number for each document.
+#[derive(Clone, Copy)]
+pub struct DocumentRows {
+    /// The first rows of the documents.
+    pub starts: Address,
+    /// The first rows that are not done yet.
+    pub firsts: Address,
+    /// The rows after the last.
+    pub ends: Address,
+    /// Number of documents.
+    pub count: usize,
+}
+
 /// The layout of heads, and how they compute scores.
 #[derive(Clone, Copy)]
 pub struct HeadLayout {
@@ -111,6 +151,8 @@ pub struct HeadLayout {
     pub position_bias: Address,
     /// The score of each head's sink; null if there are none, or if they are 0.
     pub sinks: Address,
+    /// What each bucket of distances adds to scores, `[32, heads]`; null if there are none.
+    pub relative: Address,
 }
 
 /// Attention of the queries of some documents to the keys and values of as many.
@@ -123,12 +165,15 @@ pub struct Attention {
 }
 
 /// Queries, keys and values, or their gradients.
+///
+/// With forget gates also their running sums, `[keys, heads]`, or the gradients of these, without gaps.
 #[derive(Clone, Copy)]
 pub struct Qkv {
     pub queries: Matrix,
     /// With the same row stride as the values.
     pub keys: Matrix,
     pub values: Matrix,
+    pub sums: Matrix,
 }
 
 /// The result of attention, as backward needs it.
@@ -150,14 +195,17 @@ pub(super) struct Arguments {
     key_starts: Address,
     position_bias: Address,
     sinks: Address,
+    addends: Address,
     query_step: u32,
     key_step: u32,
+    addend_step: u32,
     heads: u32,
     group: u32,
     window: u32,
     similarity: u32,
-    distance: u32,
+    bias: u32,
     sink: u32,
+    hidden: u32,
     scale: f32,
     softcap: f32,
     dropout: DeviceDropout,
@@ -167,13 +215,28 @@ pub(super) struct Arguments {
 // SAFETY: the same fields in the same order as `struct Heads`, by the same rules of alignment.
 unsafe impl DeviceRepr for Arguments {}
 
+impl Arguments {
+    /// Of attention of keys to those before them, which is subtracted: without a scale, and without dropout.
+    pub(super) fn of_recall(self) -> Self {
+        Self {
+            queries: self.keys,
+            query_step: self.key_step,
+            hidden: 1,
+            scale: -1.0,
+            dropout: Dropout::NONE.into(),
+            ..self
+        }
+    }
+}
+
 impl HeadLayout {
-    /// Without a position bias and learned sinks.
+    /// Without anything learned.
     pub fn new(of: Layout) -> Self {
         Self {
             of,
             position_bias: NULL,
             sinks: NULL,
+            relative: NULL,
         }
     }
 
@@ -181,11 +244,12 @@ impl HeadLayout {
     pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
         Self {
             sinks: weights.sinks.as_ref().map_or(NULL, address),
+            relative: weights.relative.as_ref().map_or(NULL, address),
             ..Self::new(weights.layout)
         }
     }
 
-    /// Rows of one side per block: `TILE` of heads.cu.
+    /// Rows of one side per block: `TILE` of tiles.cuh.
     fn tile(&self) -> usize {
         match self.of.head_dim {
             0..=64 => 4 * WARPS,
@@ -201,6 +265,10 @@ impl HeadLayout {
         [query_starts, key_starts]: [Address; 2],
         (dropout, context): (Dropout, usize),
     ) -> Arguments {
+        let addends = match self.of.forgets() {
+            true => qkv.sums,
+            false => Matrix::new(self.relative, 0),
+        };
         // A rotation has been applied before: see `transform`.
         let Scoring {
             rotary: _,
@@ -218,15 +286,18 @@ impl HeadLayout {
             key_starts,
             position_bias: self.position_bias,
             sinks: self.sinks,
+            addends: addends.start,
             query_step: qkv.queries.step as u32,
             key_step: qkv.keys.step as u32,
+            addend_step: addends.step as u32,
             heads: self.of.heads as u32,
             group: self.of.group() as u32,
             // At most 2^30, longer than any document, with room for the kernel's additions in u32.
             window: window.map_or(1 << 30, |window| window.min(1 << 30)) as u32,
             similarity: code(similarity),
-            distance: u32::from(bias == Some(Bias::Alibi)),
+            bias: code_of_bias(bias),
             sink: u32::from(sink.is_some()),
+            hidden: self.of.scoring.hidden_keys() as u32,
             scale: self.of.scale() as f32,
             softcap: softcap.unwrap_or(0.0) as f32,
             dropout: dropout.into(),
@@ -235,10 +306,16 @@ impl HeadLayout {
     }
 
     fn kernel(&self, name: &'static str) -> Kernel {
-        match self.position_bias {
-            NULL => HEADS.kernel(self.of.head_dim, name),
-            _ => HEADS_WITH_POSITION_BIAS.kernel(self.of.head_dim, name),
-        }
+        let Scoring {
+            bias, similarity, ..
+        } = self.of.scoring;
+        let source = match bias {
+            _ if similarity == Similarity::StickBreaking => &HEADS_WITH_STICKS,
+            _ if self.position_bias != NULL => &HEADS_WITH_POSITION_BIAS,
+            Some(Bias::Relative | Bias::Forget { .. }) => &HEADS_WITH_LEARNED_BIAS,
+            Some(Bias::Alibi | Bias::Decay) | None => &HEADS,
+        };
+        source.kernel(self.of.head_dim, name)
     }
 }
 
@@ -249,12 +326,24 @@ fn code(similarity: Similarity) -> u32 {
         Similarity::FeatureMap => 1,
         Similarity::Taylor => 2,
         Similarity::Sigmoid => 3,
-        Similarity::StickBreaking | Similarity::Product => panic!("{similarity:?} has no kernel"),
+        Similarity::Product => 4,
+        Similarity::StickBreaking => 5,
+    }
+}
+
+/// The number of a bias in heads.cuh.
+fn code_of_bias(bias: Option<Bias>) -> u32 {
+    match bias {
+        None => 0,
+        Some(Bias::Alibi) => 1,
+        Some(Bias::Decay) => 2,
+        Some(Bias::Relative) => 3,
+        Some(Bias::Forget { .. }) => 4,
     }
 }
 
 impl Attention {
-    fn arguments(&self, qkv: Qkv) -> Arguments {
+    pub(super) fn arguments(&self, qkv: Qkv) -> Arguments {
         let starts = [&self.queries, &self.keys].map(|side| at(&side.on_device));
         let dropout = (self.dropout.weights, self.dropout.context);
         self.layout.arguments(qkv, starts, dropout)
@@ -284,29 +373,53 @@ impl Attention {
         Ok(AttentionOutput { out, statistics })
     }
 
-    /// Writes the gradients of queries, keys and values (keys and values must have the same row stride),
-    /// and of the position bias of each key, `[keys, key heads]`, unless `daddends` is null. Returns the term
-    /// of the softmax gradient that all keys of a query share, `[queries, heads]`.
+    /// Writes the gradients of queries, keys and values (keys and values must have the same row stride), and of the
+    /// running sums of forget gates. `daddends` gets the gradients of the position bias of each key, `[keys, heads]`, or
+    /// each query's share of those of the relative positions, `[queries, 32, heads]`; null without either. Returns the
+    /// term of the softmax gradient that all keys of a query share, `[queries, heads]`.
     pub fn backward(
         &self,
         gpu: &Gpu,
         qkv: Qkv,
         (output, dout): (&AttentionOutput, &Buffer),
+        gradients: (Qkv, Address),
+    ) -> Result<Buffer, CudaError> {
+        let dout = Matrix::new(at(dout), self.layout.of.width());
+        let output = [&output.out, &output.statistics].map(at);
+        self.backward_of(gpu, self.arguments(qkv), (output, dout), gradients)
+    }
+
+    /// The same for these arguments of the kernels. The addresses of the output and its statistics may be null where
+    /// weights are not divided by their sum.
+    pub(super) fn backward_of(
+        &self,
+        gpu: &Gpu,
+        arguments: Arguments,
+        ([out, statistics], dout): ([Address; 2], Matrix),
         (gradients, daddends): (Qkv, Address),
     ) -> Result<Buffer, CudaError> {
-        let (heads, arguments) = (self.layout.of.heads, self.arguments(qkv));
+        let heads = self.layout.of.heads;
         let along = gpu.scratch(self.queries.tokens() * heads)?;
+        let daddends = match self.layout.of.forgets() {
+            true => gradients.sums.start,
+            false => daddends,
+        };
+        let carries = self.carries(gpu)?;
+        let carries = carries.as_ref().map_or(NULL, at);
         gpu.launch(
             self.layout.kernel("attend_backward_queries"),
             self.blocks(&self.queries, heads),
             (
                 arguments,
-                at(&output.out),
-                at(dout),
-                at(&output.statistics),
+                out,
+                dout.start,
+                dout.step as u32,
+                statistics,
                 at(&along),
                 gradients.queries.start,
                 gradients.queries.step as u32,
+                daddends,
+                carries,
             ),
         )?;
         gpu.launch(
@@ -314,16 +427,27 @@ impl Attention {
             self.blocks(&self.keys, self.layout.of.kv_heads),
             (
                 arguments,
-                at(dout),
-                at(&output.statistics),
+                dout.start,
+                dout.step as u32,
+                statistics,
                 at(&along),
                 gradients.keys.start,
                 gradients.values.start,
                 gradients.keys.step as u32,
                 daddends,
+                carries,
             ),
         )?;
         Ok(along)
+    }
+
+    /// Room for what is left of each query's stick before each tile of keys, and of a sum: `[queries, heads, tiles, 2]`.
+    fn carries(&self, gpu: &Gpu) -> Result<Option<Buffer>, CudaError> {
+        let tiles = self.keys.longest.div_ceil(self.layout.tile());
+        let count = self.queries.tokens() * self.layout.of.heads * tiles * 2;
+        (self.layout.of.scoring.similarity == Similarity::StickBreaking)
+            .then(|| gpu.scratch(count))
+            .transpose()
     }
 }
 

@@ -148,21 +148,25 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::cuda::{decoding, heads, parts, products, rows, transform};
+    use crate::ops::cuda::{decoding, delta, heads, parts, products, rows, talking, transform};
     use crate::ops::{adamw, attention, embedding, head};
 
     /// All sources.
-    const ALL: [&Source; 12] = [
+    const ALL: [&Source; 16] = [
         &adamw::cuda::OPTIMISER,
         &attention::differential::cuda::DIFFERENCES,
         &embedding::cuda::TABLES,
         &head::cuda::LOSS,
         &heads::HEADS,
         &heads::HEADS_WITH_POSITION_BIAS,
+        &heads::HEADS_WITH_LEARNED_BIAS,
+        &heads::HEADS_WITH_STICKS,
+        &delta::DELTA,
         &products::PRODUCTS,
         &decoding::KV_CACHE,
         &rows::ROWS,
         &parts::PARTS,
+        &talking::TALKING,
         &transform::TRANSFORMS,
         &attention::synthesizer::cuda::POSITIONS_AS_KEYS,
     ];
@@ -172,7 +176,7 @@ mod tests {
         match constant {
             "CHUNK" => &[adamw::cuda::CHUNK],
             "COLUMNS" => &[1, 64, 256, 1000],
-            "HEAD_DIM" => &[1, 6, 16, 32, 64, 65, 96, 97, heads::WIDEST],
+            "HEAD_DIM" => &[1, 6, 16, 32, 64, 65, 96, 97, 128, 129, heads::WIDEST],
             "PARTS" => &[products::PARTS],
             "WIDTH" => &[1, 64, 256, 1000, rows::WIDEST_STREAM],
             unknown => panic!("a constant without values here: {unknown}"),

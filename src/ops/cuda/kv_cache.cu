@@ -1,22 +1,23 @@
 // The KV cache of incremental decoding: appending to it, and attending to it.
 
-// Copies keys and values of tokens, `entries: [tokens, 2 * width]`, into the caches: those of token `sources[i]` go to
-// `slots[i]`.
-extern "C" __global__ void append(const float* entries, u32 width, const u32* sources, const u32* slots, float* keys,
-                                    float* values, u32 count) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count * width) return;
-    const u32 entry = i / width, column = i % width;
-    const float* from = entries + (size_t)sources[entry] * 2 * width + column;
-    const size_t to = (size_t)slots[entry] * width + column;
-    keys[to] = from[0];
-    values[to] = from[width];
+// Copies the entries of tokens, `entries: [tokens, 2 * width + numbers]`, into the caches of keys, of values, and of
+// further numbers of each token: those of token `sources[i]` go to `slots[i]`.
+extern "C" __global__ void append(const float* entries, u32 width, u32 numbers, const u32* sources, const u32* slots,
+                                  float* keys, float* values, float* further, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x, step = 2 * width + numbers;
+    if (i >= count * step) return;
+    const u32 entry = i / step, column = i % step;
+    const size_t slot = slots[entry];
+    const float x = entries[(size_t)sources[entry] * step + column];
+    if (column < width) keys[slot * width + column] = x;
+    else if (column < 2 * width) values[slot * width + column - width] = x;
+    else further[slot * numbers + column - 2 * width] = x;
 }
 
-// Each query attends to the first `counts[query]` keys of its sequence's cache; one warp per query and head.
+// Each query attends to the first `h.key_starts[query]` keys of its sequence's cache; one warp per query and head.
 // `h.query_starts` has the sequence of each query, `h.key_step` is the stride of keys, and a sequence has room for
 // `h.context` of them.
-extern "C" __global__ void attend_cached(Heads h, const u32* counts, float* out, u32 queries) {
+extern "C" __global__ void attend_cached(Heads h, float* out, u32 queries) {
     __shared__ __align__(16) float own[WARPS][WHOLE];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 at = blockIdx.x * WARPS + warp;
@@ -26,25 +27,30 @@ extern "C" __global__ void attend_cached(Heads h, const u32* counts, float* out,
         own[warp][channel] = channel < HEAD_DIM
             ? h.queries[(size_t)query * h.query_step + head * HEAD_DIM + channel] : 0.0f;
     __syncwarp();
-    const size_t row = (size_t)h.query_starts[query] * h.context * h.key_step + head / h.group * HEAD_DIM;
-    const u32 last = counts[query] - 1, first = first_key_of(last, h.window);
+    const u32 first_row = h.query_starts[query] * h.context;
+    const size_t row = (size_t)first_row * h.key_step + head / h.group * HEAD_DIM;
+    const u32 last = h.key_starts[query] - 1, first = first_key_of(last, h.window);
     const float slope = slope_of(h, head);
-    float weighted[PER_LANE(HEAD_DIM)], most = NEGATIVE_INFINITY, total = 0.0f;
+    float weighted[PER_LANE(HEAD_DIM)], most = NEGATIVE_INFINITY, total = 0.0f, left = 1.0f;
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[i] = 0.0f;
-    for (u32 tile = first; tile <= last; tile += 32) {
-        const u32 key = tile + lane;
-        const bool seen = key <= last;
+    const u32 tiles = (last - first) / 32 + 1;
+    for (u32 i = 0; i < tiles; i++) {
+        // A stick is broken by its last key first.
+        const u32 tile = first + 32 * (STICKS ? tiles - 1 - i : i), key = tile + lane;
+        const bool seen = key + h.hidden <= last;
         float score = 0.0f, weight;
         if (seen) {
             const float* of_key = h.keys + row + (size_t)key * h.key_step;
             for (u32 channel = 0; channel < HEAD_DIM; channel++) score += of_key[channel] * own[warp][channel];
             score = capped(h, score * h.scale);
         }
+        const float addend = seen ? addend_of(h, head, slope, first_row, key, last) : 0.0f;
         if (h.similarity != SOFTMAX) {
-            weight = seen ? weight_of_score(h, score, addend_of(h, slope, key, last - key), last) : 0.0f;
+            weight = seen ? weight_of_score(h, score, addend, last) : 0.0f;
+            if (STICKS) weight *= scan_after<true>(1.0f - weight, lane, &left);
         } else {
-            score = seen ? score + addend_of(h, slope, key, last - key) : NEGATIVE_INFINITY;
+            score = seen ? score + addend : NEGATIVE_INFINITY;
             const float larger = fmaxf(most, warp_max(score));
             const float before = expf(most - larger);
             weight = seen ? expf(score - larger) : 0.0f;

@@ -10,7 +10,7 @@ use super::products::{Destination, Matrix, Weight};
 use super::rows::Rows;
 use super::{Address, Buffer, Gpu, at};
 use crate::ops::bridge::cuda::{address, gradient_address};
-use crate::ops::parameters::Linear;
+use crate::ops::parameters::{Linear, Projection};
 
 /// The weight of a layer, by address.
 pub fn weight<In: Dim, Out: Dim>(of: &Tensor<(Out, In), f32, Cuda>) -> Weight {
@@ -88,6 +88,41 @@ pub fn back_without_bias<In: Dim, Out: Dim>(
     let to = (Matrix::new(at(&dx), weight.inputs), Destination::Overwrite);
     gpu.back(weight, rows, (dy, x), dweight, to)?;
     Ok(dx)
+}
+
+/// A projection without a bias: `x Wᵀ`, `[rows, outputs]`.
+pub fn project<const EMBED: usize>(
+    gpu: &Gpu,
+    projection: &Projection<EMBED, f32, Cuda>,
+    rows: usize,
+    x: Matrix,
+) -> Result<Buffer, CudaError> {
+    let weight = weight(&projection.weight);
+    let y = gpu.scratch(rows * weight.outputs)?;
+    gpu.apply(weight, rows, x, Matrix::new(at(&y), weight.outputs))?;
+    Ok(y)
+}
+
+/// Backward of [`project`], from the gradient of its result, and `x`: accumulates the gradients of the weight and of `x`.
+pub fn project_back<const EMBED: usize>(
+    gpu: &Gpu,
+    projection: &Projection<EMBED, f32, Cuda>,
+    rows: usize,
+    (dy, x): (&Buffer, Matrix),
+    dx: Matrix,
+    gradients: &mut Gradients<f32, Cuda>,
+) -> Result<(), CudaError> {
+    let weight = weight(&projection.weight);
+    let dweight = gradient_address(gradients, &projection.weight)?;
+    let factors = (Matrix::new(at(dy), weight.outputs), x);
+    let dweight = (dweight, Destination::Accumulate);
+    gpu.back(
+        weight,
+        rows,
+        factors,
+        dweight,
+        (dx, Destination::Accumulate),
+    )
 }
 
 /// `y = x Wᵀ + b` of each layer, side by side, with a separate product for each. For few rows, as in

@@ -10,6 +10,8 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod decoding;
+pub(crate) mod delta;
+pub(crate) mod forget;
 pub(crate) mod heads;
 pub(crate) mod kernels;
 pub(crate) mod linear;
@@ -17,6 +19,7 @@ pub(crate) mod parts;
 pub(crate) mod products;
 pub(crate) mod rows;
 pub(crate) mod sublayer;
+pub(crate) mod talking;
 mod transform;
 
 use std::cell::{Cell, RefCell};

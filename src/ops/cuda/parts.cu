@@ -79,8 +79,6 @@ extern "C" __global__ void add_gains(const float* shares, u32 parts, u32 all, u3
     (of_keys ? key_gain : query_gain)[by_head ? i : channel] += sum;
 }
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-
 // Multiplies heads, `[tokens, width]`, by the sigmoid of `gates: [tokens, gates_of_token]`.
 extern "C" __global__ void gate(const float* heads, const float* gates, float* gated, u32 width, u32 gates_of_token,
                                 u32 count) {
@@ -122,4 +120,54 @@ extern "C" __global__ void sink_backward(const float* sinks, const float* statis
     __syncthreads();
     if (threadIdx.x > 0) return;
     for (int w = 0; w < WARPS; w++) dsinks[head] -= sums[w];
+}
+
+// The number of a document and a head, which a warp has, and where a document's rows start and end.
+struct HeadRows {
+    u32 head, start, first, end;
+};
+
+// Of the warp that has document `at / heads`; the rows before `first` are done.
+__device__ __forceinline__ HeadRows rows_of(const u32* starts, const u32* firsts, const u32* ends, u32 at, u32 heads) {
+    const u32 document = at / heads;
+    return {at % heads, starts[document], firsts[document], ends[document]};
+}
+
+// Running sums of the logarithms of forget gates over each document, going on from the row before the first;
+// `gates: [rows, heads]`, and the sums may take their place. One warp per document and head.
+extern "C" __global__ void sum_gates(const float* gates, float* sums, u32 step, const u32* starts, const u32* firsts,
+                                     const u32* ends, u32 documents, u32 heads, float divisor) {
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (at >= documents * heads) return;
+    const HeadRows own = rows_of(starts, firsts, ends, at, heads);
+    float before = own.first > own.start ? sums[(size_t)(own.first - 1) * step + own.head] : 0.0f;
+    for (u32 tile = own.first; tile < own.end; tile += 32) {
+        // The lanes after a row's have the rows before it.
+        const u32 row = tile + 31 - lane;
+        const size_t to = (size_t)row * step + own.head;
+        float gate = 0.0f;
+        if (row < own.end) gate = (fminf(gates[to], 0.0f) - log1pf(expf(-fabsf(gates[to])))) / divisor;
+        const float sum = gate + scan_after<false>(gate, lane, &before);
+        if (row < own.end) sums[to] = sum;
+    }
+}
+
+// Backward of `sum_gates`: writes the gradients of the gates, given those of the sums, and further ones unless they are
+// null; `[rows, heads]` each.
+extern "C" __global__ void sum_gates_backward(const float* gates, const float* dsums, const float* further, float* dgates,
+                                              const u32* starts, const u32* firsts, const u32* ends, u32 documents,
+                                              u32 heads, float divisor) {
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (at >= documents * heads) return;
+    const HeadRows own = rows_of(starts, firsts, ends, at, heads);
+    float after = 0.0f;
+    for (u32 tiles = (own.end - own.first + 31) / 32; tiles > 0; tiles--) {
+        const u32 row = own.first + 32 * (tiles - 1) + lane;
+        const size_t to = (size_t)row * heads + own.head;
+        float d = 0.0f;
+        if (row < own.end) d = dsums[to] + (further ? further[to] : 0.0f);
+        const float sum = d + scan_after<false>(d, lane, &after);
+        // The derivative of log σ(x) is σ(-x).
+        if (row < own.end) dgates[to] = sum / (divisor * (1.0f + expf(gates[to])));
+    }
 }

@@ -1,15 +1,17 @@
-//! Parts of attention around the kernels of `heads.cu`: norms of queries and keys, gates and sinks, by the kernels of
-//! `parts.cu`.
+//! Parts of attention around the kernels of `heads.cu`: norms of queries, keys and outputs, gates and sinks, by the
+//! kernels of `parts.cu`.
 
 use dfdx::tensor::{Cuda, CudaError, Gradients};
 
 use super::heads::HeadLayout;
 use super::kernels::{Kernel, Source, WARPS};
+use super::linear::project;
 use super::products::Matrix;
 use super::rows::MAX_PARTIAL_SUMS;
 use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::attention::{QkNorm, QkNormWeights};
 use crate::ops::bridge::cuda::{address, gradient_address};
+use crate::ops::parameters::Projection;
 
 pub(super) static PARTS: Source = Source {
     name: "parts",
@@ -22,6 +24,8 @@ pub(super) static PARTS: Source = Source {
         "gate",
         "gate_backward",
         "sink_backward",
+        "sum_gates",
+        "sum_gates_backward",
     ],
 };
 
@@ -35,14 +39,70 @@ pub struct Compared {
     pub rows: usize,
 }
 
+/// The gates of heads' outputs.
+pub struct Gated {
+    /// Before the sigmoid.
+    gates: Buffer,
+    /// The gated outputs.
+    pub output: Buffer,
+}
+
+impl Gated {
+    /// The outputs of heads after their gates, if there are any: projections of the stream.
+    pub fn new<const EMBED: usize>(
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        (gate, heads): (Option<&Projection<EMBED, f32, Cuda>>, &Buffer),
+        (normed, tokens): (Matrix, usize),
+    ) -> Result<Option<Self>, CudaError> {
+        let Some(gate) = gate else { return Ok(None) };
+        let gates = project(gpu, gate, tokens, normed)?;
+        let output = layout.gate(gpu, (heads, &gates), tokens)?;
+        Ok(Some(Self { gates, output }))
+    }
+
+    /// Turns the gradient of the gated outputs into that of the heads, and returns that of the gates.
+    pub fn backward(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        heads: (&Buffer, &Buffer),
+        tokens: usize,
+    ) -> Result<Buffer, CudaError> {
+        layout.gate_backward(gpu, heads, &self.gates, tokens)
+    }
+}
+
+/// A norm of heads.
+#[derive(Clone, Copy)]
+struct HeadNorm<'w> {
+    norm: QkNorm,
+    /// The gains; there may be none.
+    weights: Option<&'w QkNormWeights<f32, Cuda>>,
+}
+
+/// Of the heads' outputs.
+const OUTPUT_NORM: HeadNorm<'static> = HeadNorm {
+    norm: QkNorm::Rms,
+    weights: None,
+};
+
+impl HeadNorm<'_> {
+    /// Whether gains belong to heads.
+    fn by_head(&self) -> u32 {
+        u32::from(self.norm == QkNorm::L2)
+    }
+}
+
 /// The addresses of the gains of queries and keys, or of their gradients; null where there are none.
 fn gains(
-    of: &QkNormWeights<f32, Cuda>,
+    of: Option<&QkNormWeights<f32, Cuda>>,
     mut at: impl FnMut(&dfdx::tensor::Tensor<(usize,), f32, Cuda>) -> Result<Address, CudaError>,
 ) -> Result<[Address; 2], CudaError> {
-    let queries = of.query.as_ref().or(of.scale.as_ref());
+    let queries = of.and_then(|of| of.query.as_ref().or(of.scale.as_ref()));
     let of_queries = queries.map(&mut at).transpose()?;
-    let of_keys = of.key.as_ref().map(&mut at).transpose()?;
+    let keys = of.and_then(|of| of.key.as_ref());
+    let of_keys = keys.map(&mut at).transpose()?;
     Ok([of_queries, of_keys].map(|gain| gain.unwrap_or(NULL)))
 }
 
@@ -51,11 +111,13 @@ impl HeadLayout {
         PARTS.kernel(self.of.head_dim, name)
     }
 
-    /// The norm of queries and keys, with the factor of their squares, and whether gains belong to heads.
-    fn norm(&self) -> Option<(f32, u32)> {
-        let norm = self.of.qk_norm?;
-        let share = norm.share(self.of.head_dim) as f32;
-        Some((share, u32::from(norm == QkNorm::L2)))
+    /// The norm of queries and keys, if there is one, with these weights.
+    fn qk_norm<'w>(&self, weights: Option<&'w QkNormWeights<f32, Cuda>>) -> Option<HeadNorm<'w>> {
+        let (norm, weights) = self.of.qk_norm.zip(weights)?;
+        Some(HeadNorm {
+            norm,
+            weights: Some(weights),
+        })
     }
 
     /// Normalises queries and keys in place. Returns them as they were if `keep` is set: `[rows, heads of both, head_dim]`.
@@ -66,34 +128,15 @@ impl HeadLayout {
         weights: Option<&QkNormWeights<f32, Cuda>>,
         keep: bool,
     ) -> Result<Option<Buffer>, CudaError> {
-        let Some(((share, by_head), weights)) = self.norm().zip(weights) else {
+        let Some(norm) = self.qk_norm(weights) else {
             return Ok(None);
         };
-        let Compared {
-            heads,
-            counts,
-            rows,
-        } = compared;
-        let all = counts[0] + counts[1];
+        let all = compared.counts[0] + compared.counts[1];
         let kept = match keep {
-            true => Some(gpu.scratch(rows * all * self.of.head_dim)?),
+            true => Some(gpu.scratch(compared.rows * all * self.of.head_dim)?),
             false => None,
         };
-        let [query_gain, key_gain] = gains(weights, |gain| Ok(address(gain)))?;
-        let arguments = (
-            heads.start,
-            heads.step as u32,
-            kept.as_ref().map_or(NULL, at),
-            all as u32,
-            rows as u32,
-            counts[0] as u32,
-            share,
-            query_gain,
-            key_gain,
-            by_head,
-        );
-        let blocks = (rows * all).div_ceil(WARPS);
-        gpu.launch(self.part("normalise"), (blocks, 1, 1), arguments)?;
+        self.normalise_by(gpu, norm, compared, kept.as_ref().map_or(NULL, at))?;
         Ok(kept)
     }
 
@@ -105,10 +148,84 @@ impl HeadLayout {
         weights: Option<&QkNormWeights<f32, Cuda>>,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        let (Some((share, by_head)), Some(weights), Some(kept)) = (self.norm(), weights, kept)
-        else {
-            return Ok(());
-        };
+        match self.qk_norm(weights).zip(kept) {
+            Some((norm, kept)) => {
+                self.normalise_backward_by(gpu, norm, (gradient, kept), gradients)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Divides the output of each head by its root mean square, in place. Returns the outputs as they were.
+    pub fn normalise_outputs(
+        &self,
+        gpu: &Gpu,
+        out: &Buffer,
+        rows: usize,
+    ) -> Result<Buffer, CudaError> {
+        let kept = gpu.scratch(rows * self.of.width())?;
+        self.normalise_by(gpu, OUTPUT_NORM, self.outputs(out, rows), at(&kept))?;
+        Ok(kept)
+    }
+
+    /// Backward of [`Self::normalise_outputs`], in place, given the outputs as they were.
+    pub fn normalise_outputs_backward(
+        &self,
+        gpu: &Gpu,
+        (dout, kept): (&Buffer, &Buffer),
+        rows: usize,
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        let back = (self.outputs(dout, rows), kept);
+        self.normalise_backward_by(gpu, OUTPUT_NORM, back, gradients)
+    }
+
+    /// The outputs of the heads, as far as norms know them.
+    fn outputs(&self, out: &Buffer, rows: usize) -> Compared {
+        Compared {
+            heads: Matrix::new(at(out), self.of.width()),
+            counts: [self.of.heads, 0],
+            rows,
+        }
+    }
+
+    fn normalise_by(
+        &self,
+        gpu: &Gpu,
+        norm: HeadNorm<'_>,
+        compared: Compared,
+        kept: Address,
+    ) -> Result<(), CudaError> {
+        let Compared {
+            heads,
+            counts,
+            rows,
+        } = compared;
+        let all = counts[0] + counts[1];
+        let [query_gain, key_gain] = gains(norm.weights, |gain| Ok(address(gain)))?;
+        let arguments = (
+            heads.start,
+            heads.step as u32,
+            kept,
+            all as u32,
+            rows as u32,
+            counts[0] as u32,
+            norm.norm.share(self.of.head_dim) as f32,
+            query_gain,
+            key_gain,
+            norm.by_head(),
+        );
+        let blocks = (rows * all).div_ceil(WARPS);
+        gpu.launch(self.part("normalise"), (blocks, 1, 1), arguments)
+    }
+
+    fn normalise_backward_by(
+        &self,
+        gpu: &Gpu,
+        norm: HeadNorm<'_>,
+        (gradient, kept): (Compared, &Buffer),
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
         let Compared {
             heads,
             counts,
@@ -117,23 +234,26 @@ impl HeadLayout {
         let (all, head_dim) = (counts[0] + counts[1], self.of.head_dim);
         let parts = rows.div_ceil(WARPS).min(MAX_PARTIAL_SUMS);
         let shares = gpu.scratch(parts * all * head_dim)?;
-        let [query_gain, key_gain] = gains(weights, |gain| Ok(address(gain)))?;
+        let [query_gain, key_gain] = gains(norm.weights, |gain| Ok(address(gain)))?;
         let arguments = (
             heads.start,
             heads.step as u32,
             at(kept),
             rows as u32,
             counts[0] as u32,
-            share,
+            norm.norm.share(head_dim) as f32,
             query_gain,
             key_gain,
-            by_head,
+            norm.by_head(),
             at(&shares),
         );
         gpu.launch(self.part("normalise_backward"), (parts, all, 1), arguments)?;
-        let [query_gain, key_gain] = gains(weights, |gain| gradient_address(gradients, gain))?;
-        let learned = match self.of.qk_norm {
-            Some(QkNorm::L2) => counts[0],
+        let [query_gain, key_gain] = gains(norm.weights, |gain| gradient_address(gradients, gain))?;
+        if query_gain == NULL {
+            return Ok(());
+        }
+        let learned = match norm.norm {
+            QkNorm::L2 => counts[0],
             _ => 2 * head_dim,
         };
         if learned == 0 {
@@ -144,7 +264,7 @@ impl HeadLayout {
             parts as u32,
             all as u32,
             counts[0] as u32,
-            by_head,
+            norm.by_head(),
             query_gain,
             key_gain,
             learned as u32,
@@ -175,7 +295,7 @@ impl HeadLayout {
 
     /// Backward of [`Self::gate`]: turns the gradient of what it returned into that of the heads, and returns that of the
     /// gates.
-    pub fn gate_backward(
+    fn gate_backward(
         &self,
         gpu: &Gpu,
         (heads, dheads): (&Buffer, &Buffer),

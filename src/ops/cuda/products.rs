@@ -11,7 +11,7 @@ use cudarc::cublas::sys::{
 use dfdx::tensor::{CudaError, Synchronize as _};
 
 use super::kernels::Source;
-use super::{Address, Buffer, Gpu, Precision, at, gpu};
+use super::{Address, Buffer, Gpu, NULL, Precision, at, gpu};
 
 pub(super) static PRODUCTS: Source = Source {
     name: "products",
@@ -31,6 +31,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
+    /// Where there is none.
+    pub const NONE: Self = Self {
+        start: NULL,
+        step: 0,
+    };
+
     /// Rows of `step` elements without gaps.
     pub fn new(start: Address, step: usize) -> Self {
         Self { start, step }

@@ -180,6 +180,7 @@ impl GpuHeadAttention for GpuDifferentialHeads {
             queries: Matrix::new(at(&dqueries), width),
             keys,
             values: keys.columns_from(width),
+            sums: Matrix::NONE,
         };
         let queries = Matrix::new(at(second), width);
         let back = (second_output, &dsecond);

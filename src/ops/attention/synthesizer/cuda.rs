@@ -13,10 +13,14 @@ use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::decoding::{DecodingProjections, Positions};
 use crate::ops::cuda::heads::{Attention, AttentionOutput, HeadLayout, Qkv};
 use crate::ops::cuda::kernels::{Kernel, Source};
-use crate::ops::cuda::linear::{Joined, Layer, apply_each, apply_without_bias, back_without_bias};
+use crate::ops::cuda::linear::{
+    Joined, Layer, apply_each, apply_without_bias, back_without_bias, project_back,
+};
+use crate::ops::cuda::parts::Gated;
 use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::sublayer::{Branch, BranchBackward};
 use crate::ops::cuda::{Buffer, Gpu, at};
+use crate::ops::parameters::Projection;
 
 pub static POSITIONS_AS_KEYS: Source = Source {
     name: "synthesizer",
@@ -35,6 +39,7 @@ pub struct PositionsAsKeys<const EMBED: usize> {
     of: PositionWeights<EMBED, f32, Cuda>,
     value: ToHeads<EMBED, f32, Cuda>,
     proj: FromHeads<EMBED, f32, Cuda>,
+    gate: Option<Projection<EMBED, f32, Cuda>>,
 }
 
 impl<const EMBED: usize> PositionsAsKeys<EMBED> {
@@ -47,6 +52,7 @@ impl<const EMBED: usize> PositionsAsKeys<EMBED> {
             of: of.clone(),
             value: weights.value.clone(),
             proj: weights.proj.clone(),
+            gate: weights.gate.clone(),
         }
     }
 
@@ -130,6 +136,7 @@ pub struct Saved {
     /// Keys, queries and values side by side: `[tokens, 3 width]`.
     heads: Buffer,
     output: AttentionOutput,
+    gated: Option<Gated>,
 }
 
 impl<const EMBED: usize> GpuSynthesizer<EMBED> {
@@ -149,6 +156,7 @@ impl<const EMBED: usize> GpuSynthesizer<EMBED> {
             keys,
             queries: keys.columns_from(width),
             values: keys.columns_from(2 * width),
+            sums: Matrix::NONE,
         }
     }
 }
@@ -176,12 +184,16 @@ impl<const EMBED: usize> Branch<EMBED> for GpuSynthesizer<EMBED> {
         joined.apply(gpu, tokens, normed, qkv.queries)?;
         of.relu(gpu, qkv.queries, tokens)?;
         let output = attention.attend(gpu, qkv)?;
-        let from = Matrix::new(at(&output.out), of.layout.width());
+        let gate = (of.gate.as_ref(), &output.out);
+        let gated = Gated::new(gpu, &attention.layout, gate, (normed, tokens))?;
+        let from = gated.as_ref().map_or(&output.out, |gated| &gated.output);
+        let from = Matrix::new(at(from), of.layout.width());
         apply_without_bias(gpu, &of.proj, tokens, from, out)?;
         Ok(Saved {
             joined,
             heads,
             output,
+            gated,
         })
     }
 
@@ -195,8 +207,13 @@ impl<const EMBED: usize> Branch<EMBED> for GpuSynthesizer<EMBED> {
     ) -> Result<(), CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
         let (width, heads) = (of.layout.width(), of.layout.heads);
-        let factors = (ends.dout, Matrix::new(at(&saved.output.out), width));
+        let (out, gated) = (&saved.output.out, saved.gated.as_ref());
+        let output = gated.map_or(out, |gated| &gated.output);
+        let factors = (ends.dout, Matrix::new(at(output), width));
         let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
+        let dgates =
+            gated.map(|gated| gated.backward(gpu, &attention.layout, (out, &dout), tokens));
+        let dgates = dgates.transpose()?;
 
         let dheads = gpu.scratch(tokens * 3 * width)?;
         let dscores = gpu.scratch(tokens * heads)?;
@@ -223,12 +240,19 @@ impl<const EMBED: usize> Branch<EMBED> for GpuSynthesizer<EMBED> {
             Layer::gradient_of(&of.value, gradients)?,
         ];
         let factors = (dqkv.queries, ends.inputs[0]);
-        (saved.joined).back(gpu, tokens, factors, ends.dinputs[0], &to)
+        (saved.joined).back(gpu, tokens, factors, ends.dinputs[0], &to)?;
+        match of.gate.as_ref().zip(dgates) {
+            None => Ok(()),
+            Some((gate, dgates)) => {
+                let factors = (&dgates, ends.inputs[0]);
+                project_back(gpu, gate, tokens, factors, ends.dinputs[0].0, gradients)
+            }
+        }
     }
 }
 
 impl<const EMBED: usize> DecodingProjections<EMBED> for PositionsAsKeys<EMBED> {
-    fn keys_and_values(
+    fn cache_entries(
         &self,
         gpu: &Gpu,
         _: &HeadLayout,
@@ -257,6 +281,10 @@ impl<const EMBED: usize> DecodingProjections<EMBED> for PositionsAsKeys<EMBED> {
         apply_each(gpu, [Layer::of(&self.of.hidden)], count, from, to)?;
         self.relu(gpu, to, count)?;
         Ok(queries)
+    }
+
+    fn gate(&self) -> Option<&Projection<EMBED, f32, Cuda>> {
+        self.gate.as_ref()
     }
 
     fn proj(&self) -> &FromHeads<EMBED, f32, Cuda> {

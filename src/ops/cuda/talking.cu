@@ -1,0 +1,210 @@
+// Talking heads: scores are mixed over the heads before they become weights, and weights before they weigh values
+// (Shazeer et al. 2020, Talking-Heads Attention, §3).
+//
+// All heads of a query are needed at a time, so that maps are kept: `[queries, heads, step]`, 0 behind the last key that a
+// query attends to. In training a query's keys are those of its document; `h.key_starts` has the position of each query,
+// and `h.query_starts` is null. In decoding they have the number of keys and the sequence, with room for `h.context` keys.
+
+// A query of a head: the row at which its keys start, and its last key.
+struct Row {
+    u32 query, head, first, last;
+};
+
+__device__ __forceinline__ Row row_of(const Heads& h, u32 at) {
+    const u32 query = at / h.heads, head = at % h.heads, number = h.key_starts[query];
+    if (h.query_starts == 0) return {query, head, query - number, number};
+    return {query, head, h.query_starts[query] * h.context, number - 1};
+}
+
+__device__ __forceinline__ bool sees(const Heads& h, const Row& row, u32 key) {
+    return key + h.hidden <= row.last && key >= first_key_of(row.last, h.window);
+}
+
+__device__ __forceinline__ float dropped(const Heads& h, const Row& row, u32 key) {
+    return kept(h.dropout, (row.query * h.heads + row.head) * h.context + key);
+}
+
+// What is added to the score of a key, and its weight before any sum divides it.
+__device__ __forceinline__ float addend_of(const Heads& h, const Row& row, u32 key) {
+    return addend_of(h, row.head, slope_of(h, row.head), row.first, key, row.last);
+}
+
+__device__ __forceinline__ float part_of(const Heads& h, const Row& row, float score, u32 key) {
+    if (!sees(h, row, key)) return 0.0f;
+    return weight_of_score(h, capped(h, score), addend_of(h, row, key), row.last);
+}
+
+// The score of a key in a softmax.
+__device__ __forceinline__ float exponent_of(const Heads& h, const Row& row, float score, u32 key) {
+    return sees(h, row, key) ? capped(h, score) + addend_of(h, row, key) : NEGATIVE_INFINITY;
+}
+
+// The products of rows, `[queries, heads * HEAD_DIM]` with a row stride, with each of the keys, or of the values if
+// `of_values` is set; these are multiplied by dropout. One warp per query and head.
+extern "C" __global__ void compare(Heads h, const float* rows, u32 row_step, u32 of_values, float* map, u32 step, u32 count) {
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (at >= count) return;
+    const Row row = row_of(h, at);
+    const float* own = rows + (size_t)row.query * row_step + row.head * HEAD_DIM;
+    const float* others = (of_values ? h.values : h.keys) + (size_t)row.first * h.key_step + row.head / h.group * HEAD_DIM;
+    for (u32 key = lane; key < step; key += 32) {
+        float sum = 0.0f;
+        if (key <= row.last) {
+            for (u32 channel = 0; channel < HEAD_DIM; channel++) sum += own[channel] * others[(size_t)key * h.key_step + channel];
+            sum *= of_values ? dropped(h, row, key) : h.scale;
+        }
+        map[(size_t)at * step + key] = sum;
+    }
+}
+
+// mixed[h] = Σ_k matrix[h, k] map[k], or with the transposed matrix; one thread per element.
+extern "C" __global__ void mix_maps(const float* matrix, u32 transposed, const float* map, float* mixed, u32 heads, u32 step,
+                                    u32 queries) {
+    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, of_query = (size_t)heads * step;
+    if (i >= queries * of_query) return;
+    const u32 head = i % of_query / step;
+    const float* from = map + i / of_query * of_query + i % step;
+    float sum = 0.0f;
+    for (u32 other = 0; other < heads; other++)
+        sum += matrix[transposed ? other * heads + head : head * heads + other] * from[(size_t)other * step];
+    mixed[i] = sum;
+}
+
+// Accumulates the gradient of a matrix that mixed maps, given that of the mixed ones; the grid is [heads, heads].
+extern "C" __global__ void matrix_gradient(const float* map, const float* dmixed, float* dmatrix, u32 step, u32 queries) {
+    __shared__ float sums[WARPS];
+    const u32 head = blockIdx.x, other = blockIdx.y, heads = gridDim.x;
+    float sum = 0.0f;
+    for (u32 query = threadIdx.x / 32; query < queries; query += WARPS) {
+        const float* d = dmixed + ((size_t)query * heads + head) * step;
+        const float* of = map + ((size_t)query * heads + other) * step;
+        for (u32 key = threadIdx.x % 32; key < step; key += 32) sum += d[key] * of[key];
+    }
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    for (int w = 0; w < WARPS; w++) dmatrix[head * heads + other] += sums[w];
+}
+
+// From mixed scores to weights, and the logarithm of each query's sum of exponentials in a softmax, its sink's included;
+// one warp per query and head.
+extern "C" __global__ void weigh(Heads h, const float* scores, float* weights, float* statistics, u32 step, u32 count) {
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (at >= count) return;
+    const Row row = row_of(h, at);
+    scores += (size_t)at * step;
+    weights += (size_t)at * step;
+    float most = h.sink ? sink_of(h, row.head) : NEGATIVE_INFINITY, total = 0.0f, left = 1.0f;
+    if (h.similarity == SOFTMAX) {
+        for (u32 key = lane; key <= row.last; key += 32) most = fmaxf(most, exponent_of(h, row, scores[key], key));
+        most = warp_max(most);
+        for (u32 key = lane; key <= row.last; key += 32) total += expf(exponent_of(h, row, scores[key], key) - most);
+        total = warp_sum(total) + (h.sink ? expf(sink_of(h, row.head) - most) : 0.0f);
+        if (lane == 0) statistics[at] = most + logf(total);
+    }
+    // A stick is broken by its last key first.
+    for (u32 tiles = (step + 31) / 32; tiles > 0; tiles--) {
+        const u32 key = 32 * (tiles - 1) + lane;
+        const float score = key < step ? scores[key] : 0.0f;
+        float weight = h.similarity == SOFTMAX ? expf(exponent_of(h, row, score, key) - most) / total : part_of(h, row, score, key);
+        if (STICKS) weight *= scan_after<true>(1.0f - weight, lane, &left);
+        if (key < step) weights[key] = weight;
+    }
+}
+
+// The gradient of what was added to a bucket of distances, from those of a query's keys; a lane for each bucket.
+__device__ __forceinline__ float bucket_gradient(const float* d, u32 last, u32 lane) {
+    const u32 end = lane == BUCKETS - 1 ? last + 1 : min(first_distance_of(lane + 1), last + 1);
+    float sum = 0.0f;
+    for (u32 distance = first_distance_of(lane); distance < end; distance++) sum += d[last - distance];
+    return sum;
+}
+
+// Backward of `weigh`, in place: from the gradients of weights to those of what is added to mixed scores. Writes
+// `along: [queries, heads]`, the sum of weights times their gradients, and `daddends` as `attend_backward_queries` does.
+extern "C" __global__ void weigh_backward(Heads h, const float* scores, const float* weights, float* d, float* along,
+                                          float* daddends, u32 step, u32 count) {
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (at >= count) return;
+    const Row row = row_of(h, at);
+    scores += (size_t)at * step;
+    weights += (size_t)at * step;
+    d += (size_t)at * step;
+    float all = 0.0f, added = 0.0f, later = 0.0f;
+    for (u32 key = lane; key < step; key += 32) all += d[key] * weights[key];
+    all = warp_sum(all);
+    if (lane == 0) along[at] = all;
+    for (u32 tiles = (step + 31) / 32; tiles > 0; tiles--) {
+        const u32 key = 32 * (tiles - 1) + lane;
+        const bool is_key = key < step;
+        const float weight = is_key ? weights[key] : 0.0f, own = is_key ? d[key] * weight : 0.0f;
+        float gradient = h.similarity == SIGMOID ? own * (1.0f - weight) : own - weight * all;
+        if (STICKS) {
+            const float up_to = all - scan_after<false>(own, lane, &later);
+            gradient = own - (is_key ? part_of(h, row, scores[key], key) : 0.0f) * up_to;
+        }
+        if (is_key) d[key] = gradient;
+        added += gradient;
+    }
+    __syncwarp();
+    if (h.bias == FORGET) added = warp_sum(added);
+    if (h.bias == FORGET && lane == 0) daddends[at] = added;
+    if (h.bias == RELATIVE)
+        daddends[((size_t)row.query * BUCKETS + lane) * h.heads + row.head] = bucket_gradient(d, row.last, lane);
+}
+
+// Subtracts from the gradients of the sums of forget gates, `[keys, heads]`, what their keys have; one thread each.
+extern "C" __global__ void subtract_columns(Heads h, const float* d, float* dsums, u32 step, u32 count) {
+    const u32 at = blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= count) return;
+    const Row row = row_of(h, at);
+    float sum = 0.0f;
+    for (u32 query = row.query; query * h.heads < count && (query == row.query || h.key_starts[query] > 0); query++)
+        sum += d[((size_t)query * h.heads + row.head) * step + row.last];
+    dsums[at] -= sum;
+}
+
+// In place: from the gradients of bounded scores to those of the scores; one thread per element.
+extern "C" __global__ void cap_backward(Heads h, const float* scores, float* d, u32 step, u32 queries) {
+    const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < (size_t)queries * h.heads * step) d[i] *= cap_slope(h, capped(h, scores[i]));
+}
+
+// out = map · keys, times the scale, or map · values with dropout: `[queries, heads * HEAD_DIM]` with a row stride; one
+// warp per query and head.
+extern "C" __global__ void apply_rows(Heads h, const float* map, u32 of_values, float* out, u32 out_step, u32 step, u32 count) {
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (at >= count) return;
+    const Row row = row_of(h, at);
+    const float* others = (of_values ? h.values : h.keys) + (size_t)row.first * h.key_step + row.head / h.group * HEAD_DIM;
+    float sums[PER_LANE(HEAD_DIM)] = {};
+    for (u32 key = 0; key <= row.last; key++) {
+        const float weight = map[(size_t)at * step + key] * (of_values ? dropped(h, row, key) : h.scale);
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++)
+            if (lane + 32 * i < HEAD_DIM) sums[i] += weight * others[(size_t)key * h.key_step + lane + 32 * i];
+    }
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++)
+        if (lane + 32 * i < HEAD_DIM) out[(size_t)row.query * out_step + row.head * HEAD_DIM + lane + 32 * i] = sums[i];
+}
+
+// The same with the map transposed, for the gradients of keys and values; one warp per key and head of keys.
+extern "C" __global__ void apply_columns(Heads h, const float* map, u32 of_values, const float* rows, u32 row_step, float* out,
+                                         u32 out_step, u32 step, u32 tokens) {
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32, kv_heads = h.heads / h.group;
+    if (at >= tokens * kv_heads) return;
+    const u32 token = at / kv_heads, key = h.key_starts[token];
+    float sums[PER_LANE(HEAD_DIM)] = {};
+    for (u32 query = token; query < tokens && (query == token || h.key_starts[query] > 0); query++) {
+        for (u32 member = 0; member < h.group; member++) {
+            const Row row = row_of(h, query * h.heads + at % kv_heads * h.group + member);
+            const float factor = of_values ? dropped(h, row, key) : h.scale;
+            const float weight = map[((size_t)query * h.heads + row.head) * step + key] * factor;
+            const float* own = rows + (size_t)query * row_step + row.head * HEAD_DIM;
+            for (int i = 0; i < PER_LANE(HEAD_DIM); i++)
+                if (lane + 32 * i < HEAD_DIM) sums[i] += weight * own[lane + 32 * i];
+        }
+    }
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++)
+        if (lane + 32 * i < HEAD_DIM) out[(size_t)token * out_step + at % kv_heads * HEAD_DIM + lane + 32 * i] = sums[i];
+}

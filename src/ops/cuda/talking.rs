@@ -1,0 +1,306 @@
+//! Talking heads, by the kernels of `talking.cu`.
+
+use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
+
+use super::decoding::{GpuKvCache, VisibleKeys};
+use super::heads::{Arguments, Attention, AttentionOutput, HeadLayout, Qkv};
+use super::kernels::{Kernel, Source, WARPS};
+use super::products::Matrix;
+use super::{Address, Buffer, Gpu, NULL, at};
+use crate::ops::attention::TalkingWeights;
+use crate::ops::bridge::cuda::{address, gradient_address};
+
+pub(super) static TALKING: Source = Source {
+    name: "talking",
+    text: concat!(include_str!("heads.cuh"), include_str!("talking.cu")),
+    constant: "HEAD_DIM",
+    kernels: &[
+        "compare",
+        "mix_maps",
+        "matrix_gradient",
+        "weigh",
+        "weigh_backward",
+        "subtract_columns",
+        "cap_backward",
+        "apply_rows",
+        "apply_columns",
+    ],
+};
+
+/// The maps that backward needs, `[queries, heads, longest document]` each.
+pub struct TalkingMaps {
+    scores: Buffer,
+    mixed_scores: Buffer,
+    weights: Buffer,
+    mixed_weights: Buffer,
+}
+
+/// Which rows a map has columns for.
+#[derive(Clone, Copy)]
+enum Others {
+    /// Keys; products with them are scaled.
+    Keys = 0,
+    /// Values; dropout is applied to what weighs them.
+    Values = 1,
+}
+
+/// The maps of some queries, and what all kernels need to know of them.
+struct Maps<'a> {
+    gpu: &'a Gpu,
+    layout: &'a HeadLayout,
+    arguments: Arguments,
+    queries: usize,
+    /// Columns of a map.
+    step: usize,
+}
+
+/// A `[heads, heads]` matrix.
+type Mixing = Tensor<(usize, usize), f32, Cuda>;
+
+impl Maps<'_> {
+    fn kernel(&self, name: &'static str) -> Kernel {
+        TALKING.kernel(self.layout.of.head_dim, name)
+    }
+
+    /// Number of rows of a map.
+    fn rows(&self) -> usize {
+        self.queries * self.layout.of.heads
+    }
+
+    fn room(&self) -> Result<Buffer, CudaError> {
+        self.gpu.scratch(self.rows() * self.step)
+    }
+
+    /// The grid of a kernel with a warp for each of `count` rows.
+    fn warps(count: usize) -> (usize, usize, usize) {
+        (count.div_ceil(WARPS), 1, 1)
+    }
+
+    /// The products of rows, `[queries, width]`, with keys or values.
+    fn compare(&self, rows: Matrix, others: Others) -> Result<Buffer, CudaError> {
+        let map = self.room()?;
+        let arguments = (
+            self.arguments,
+            rows.start,
+            rows.step as u32,
+            others as u32,
+            at(&map),
+            self.step as u32,
+            self.rows() as u32,
+        );
+        let kernel = self.kernel("compare");
+        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)?;
+        Ok(map)
+    }
+
+    /// Maps mixed over the heads by a matrix, or by the transposed one.
+    fn mix(&self, matrix: &Mixing, transposed: bool, map: &Buffer) -> Result<Buffer, CudaError> {
+        let mixed = self.room()?;
+        let arguments = (
+            address(matrix),
+            u32::from(transposed),
+            at(map),
+            at(&mixed),
+            self.layout.of.heads as u32,
+            self.step as u32,
+            self.queries as u32,
+        );
+        let elements = self.rows() * self.step;
+        (self.gpu).launch_each(self.kernel("mix_maps"), elements, arguments)?;
+        Ok(mixed)
+    }
+
+    /// Accumulates the gradient of a matrix that mixed `map`.
+    fn matrix_gradient(
+        &self,
+        map: &Buffer,
+        dmixed: &Buffer,
+        dmatrix: Address,
+    ) -> Result<(), CudaError> {
+        let heads = self.layout.of.heads;
+        let (step, queries) = (self.step as u32, self.queries as u32);
+        let arguments = (at(map), at(dmixed), dmatrix, step, queries);
+        (self.gpu).launch(self.kernel("matrix_gradient"), (heads, heads, 1), arguments)
+    }
+
+    /// Weights of mixed scores, and the statistic of each query and head.
+    fn weigh(&self, scores: &Buffer) -> Result<[Buffer; 2], CudaError> {
+        let (weights, statistics) = (self.room()?, self.gpu.scratch(self.rows())?);
+        let arguments = (
+            self.arguments,
+            at(scores),
+            at(&weights),
+            at(&statistics),
+            self.step as u32,
+            self.rows() as u32,
+        );
+        let kernel = self.kernel("weigh");
+        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)?;
+        Ok([weights, statistics])
+    }
+
+    /// Writes the product of a map with keys or values.
+    fn apply_rows(&self, map: &Buffer, others: Others, out: Matrix) -> Result<(), CudaError> {
+        let arguments = (
+            self.arguments,
+            at(map),
+            others as u32,
+            out.start,
+            out.step as u32,
+            self.step as u32,
+            self.rows() as u32,
+        );
+        let kernel = self.kernel("apply_rows");
+        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)
+    }
+
+    /// Writes the product of a transposed map with rows, `[queries, width]`: the gradient of keys or values.
+    fn apply_columns(
+        &self,
+        (map, others): (&Buffer, Others),
+        rows: Matrix,
+        out: Matrix,
+    ) -> Result<(), CudaError> {
+        let arguments = (
+            self.arguments,
+            at(map),
+            others as u32,
+            rows.start,
+            rows.step as u32,
+            out.start,
+            out.step as u32,
+            self.step as u32,
+            self.queries as u32,
+        );
+        let blocks = Self::warps(self.queries * self.layout.of.kv_heads);
+        (self.gpu).launch(self.kernel("apply_columns"), blocks, arguments)
+    }
+
+    fn attend(
+        &self,
+        matrices: &TalkingWeights<f32, Cuda>,
+        queries: Matrix,
+    ) -> Result<(AttentionOutput, TalkingMaps), CudaError> {
+        let scores = self.compare(queries, Others::Keys)?;
+        let mixed_scores = self.mix(&matrices.before, false, &scores)?;
+        let [weights, statistics] = self.weigh(&mixed_scores)?;
+        let mixed_weights = self.mix(&matrices.after, false, &weights)?;
+        let width = self.layout.of.width();
+        let out = self.gpu.scratch(self.queries * width)?;
+        self.apply_rows(&mixed_weights, Others::Values, Matrix::new(at(&out), width))?;
+        let maps = TalkingMaps {
+            scores,
+            mixed_scores,
+            weights,
+            mixed_weights,
+        };
+        Ok((AttentionOutput { out, statistics }, maps))
+    }
+
+    /// From the gradients of weights, in place, to those of mixed scores. Writes those of what was added to them, and
+    /// returns the sum of each query's weights times their gradients.
+    fn weigh_backward(
+        &self,
+        maps: &TalkingMaps,
+        d: &Buffer,
+        daddends: Address,
+    ) -> Result<Buffer, CudaError> {
+        let along = self.gpu.scratch(self.rows())?;
+        let (step, rows) = (self.step as u32, self.rows());
+        let arguments = (
+            self.arguments,
+            at(&maps.mixed_scores),
+            at(&maps.weights),
+            at(d),
+            at(&along),
+            daddends,
+            step,
+            rows as u32,
+        );
+        let kernel = self.kernel("weigh_backward");
+        (self.gpu).launch(kernel, Self::warps(rows), arguments)?;
+        if self.layout.of.forgets() {
+            let arguments = (self.arguments, at(d), daddends, step, rows as u32);
+            (self.gpu).launch_each(self.kernel("subtract_columns"), rows, arguments)?;
+        }
+        if self.layout.of.scoring.softcap.is_some() {
+            let scores = at(&maps.mixed_scores);
+            let arguments = (self.arguments, scores, at(d), step, self.queries as u32);
+            let kernel = self.kernel("cap_backward");
+            (self.gpu).launch_each(kernel, rows * self.step, arguments)?;
+        }
+        Ok(along)
+    }
+}
+
+/// The maps of all queries of some documents.
+fn maps_of<'a>(gpu: &'a Gpu, attention: &'a Attention, qkv: Qkv) -> Maps<'a> {
+    let dropout = (attention.dropout.weights, attention.dropout.context);
+    let (positions, queries) = attention.positions();
+    Maps {
+        gpu,
+        layout: &attention.layout,
+        arguments: (attention.layout).arguments(qkv, [NULL, positions], dropout),
+        queries,
+        step: attention.keys.longest(),
+    }
+}
+
+/// Causal attention of heads that talk.
+pub fn attend(
+    gpu: &Gpu,
+    attention: &Attention,
+    qkv: Qkv,
+    matrices: &TalkingWeights<f32, Cuda>,
+) -> Result<(AttentionOutput, TalkingMaps), CudaError> {
+    maps_of(gpu, attention, qkv).attend(matrices, qkv.queries)
+}
+
+/// Attention to the caches: `[queries, width]`.
+pub fn attend_to_cache(
+    gpu: &Gpu,
+    cache: &GpuKvCache,
+    queries: &Buffer,
+    (visible, matrices): (&VisibleKeys, &TalkingWeights<f32, Cuda>),
+) -> Result<Buffer, CudaError> {
+    let queries = Matrix::new(at(queries), cache.layout.of.width());
+    let maps = Maps {
+        gpu,
+        layout: &cache.layout,
+        arguments: cache.arguments(queries, visible),
+        queries: visible.queries(),
+        step: cache.capacity(),
+    };
+    let (output, _) = maps.attend(matrices, queries)?;
+    Ok(output.out)
+}
+
+/// Backward of [`attend`], as [`Attention::backward`]; accumulates the gradients of the matrices.
+pub fn backward(
+    gpu: &Gpu,
+    (attention, qkv): (&Attention, Qkv),
+    (maps, matrices): (&TalkingMaps, &TalkingWeights<f32, Cuda>),
+    dout: &Buffer,
+    (dqkv, daddends): (Qkv, Address),
+    gradients: &mut Gradients<f32, Cuda>,
+) -> Result<Buffer, CudaError> {
+    let of = maps_of(gpu, attention, qkv);
+    let dout = Matrix::new(at(dout), attention.layout.of.width());
+    let weights = (&maps.mixed_weights, Others::Values);
+    of.apply_columns(weights, dout, dqkv.values)?;
+    let dmixed = of.compare(dout, Others::Values)?;
+    let dafter = gradient_address(gradients, &matrices.after)?;
+    of.matrix_gradient(&maps.weights, &dmixed, dafter)?;
+    let d = of.mix(&matrices.after, true, &dmixed)?;
+    let daddends = match attention.layout.of.forgets() {
+        true => dqkv.sums.start,
+        false => daddends,
+    };
+    let along = of.weigh_backward(maps, &d, daddends)?;
+    let dbefore = gradient_address(gradients, &matrices.before)?;
+    of.matrix_gradient(&maps.scores, &d, dbefore)?;
+    let dscores = of.mix(&matrices.before, true, &d)?;
+    of.apply_rows(&dscores, Others::Keys, dqkv.queries)?;
+    of.apply_columns((&dscores, Others::Keys), qkv.queries, dqkv.keys)?;
+    Ok(along)
+}
