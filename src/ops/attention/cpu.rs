@@ -1,25 +1,21 @@
 //! The fast path: projections for a few documents at a time, then every head of every document separately,
 //! without padding.
 //!
-//! Queries, keys and values lie side by side in one `[tokens, width]` matrix. The synthesizer, which has
-//! a hidden layer instead of queries and no keys, is computed by the same branch.
+//! Queries, keys and values lie side by side in one `[tokens, width]` matrix. The synthesizer has a hidden layer in
+//! place of queries, and no keys there.
 
 use std::ops::Range;
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
-use super::differential::DifferentialHead;
 use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
 use super::heads::HeadTile;
 use super::scoring::Bias;
 use super::standard_head::StandardHead;
-use super::synthesizer::{CachedSynthesizer, SynthesizerHead};
 use super::talking_heads::TalkingHeads;
 use super::transform::{HeadTransform, Side};
-use super::{
-    AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, ScoreWeights, forget, gate,
-};
+use super::{AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, forget, gate};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::decoding::{BoxedIncremental, cached};
@@ -55,14 +51,7 @@ impl AttentionOp<f32> for Cpu {
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        match &weights.scores {
-            ScoreWeights::DotProduct(_) => {
-                cached(norm, CachedAttention::new(weights, context), rows)
-            }
-            ScoreWeights::Positions(of_positions) => {
-                cached(norm, CachedSynthesizer::new(weights, of_positions), rows)
-            }
-        }
+        cached(norm, CachedAttention::new(weights, context), rows)
     }
 }
 
@@ -91,9 +80,9 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(layout: &Layout, has_keys: bool) -> Self {
+    fn of(layout: &Layout) -> Self {
         let some = |is_there: bool, width: usize| if is_there { width } else { 0 };
-        let values = layout.width() + some(has_keys, layout.kv_width());
+        let values = layout.width() + some(layout.has_keys(), layout.kv_width());
         let forget = values + layout.kv_width();
         let beta = forget + some(layout.forgets(), layout.heads);
         Self {
@@ -108,10 +97,8 @@ impl Columns {
 impl<const EMBED: usize> Attention<EMBED> {
     fn new(weights: &AttentionWeights<EMBED, f32, Cpu>, dropout: AttentionDropout) -> Self {
         let layout = weights.layout;
-        let mut layers: Vec<&dyn Layer> = match &weights.scores {
-            ScoreWeights::DotProduct(of) => vec![&of.query, &of.key],
-            ScoreWeights::Positions(of) => vec![&of.hidden],
-        };
+        let mut layers: Vec<&dyn Layer> = vec![weights.query()];
+        layers.extend(weights.key().map(|layer| layer as &dyn Layer));
         layers.push(&weights.value);
         layers.extend(weights.forget.iter().map(|layer| layer as &dyn Layer));
         layers.extend(weights.beta.iter().map(|layer| layer as &dyn Layer));
@@ -119,7 +106,7 @@ impl<const EMBED: usize> Attention<EMBED> {
         Self {
             layout,
             joined: Joined::of(&layers),
-            columns: Columns::of(&layout, weights.has_keys()),
+            columns: Columns::of(&layout),
             transform: HeadTransform::new(weights, dropout.context),
             proj: weights.proj.clone(),
             heads: document_attention(weights, dropout.context),
@@ -269,12 +256,6 @@ fn document_attention<const EMBED: usize>(
     weights: &AttentionWeights<EMBED, f32, Cpu>,
     context: usize,
 ) -> Box<dyn DocumentAttention> {
-    if let ScoreWeights::Positions(of) = &weights.scores {
-        return Box::new(SynthesizerHead::new(of));
-    }
-    if let Some(of) = &weights.difference {
-        return Box::new(DifferentialHead::new(of));
-    }
     match &weights.talking {
         Some(of) => Box::new(TalkingHeads::new(weights, of, context)),
         None => Box::new(StandardHead::new(weights, context)),

@@ -15,6 +15,8 @@ mod gate;
 pub(crate) mod head_attention;
 pub(crate) mod head_scores;
 pub(crate) mod heads;
+#[cfg(test)]
+mod heads_tests;
 pub(crate) mod kv_cache;
 mod maps;
 mod qk_norm;
