@@ -59,7 +59,7 @@ pub trait Listed: Sized + 'static {
 pub const OTHER_NAMES: &str = "other_names";
 
 /// In the schema of a table: the key that selects its kind, and what each kind `takes` and `requires` of the
-/// keys that not all kinds have. Not exported.
+/// keys that not all kinds have, with the reasons why it `lacks` others where they are known. Not exported.
 pub const KINDS: &str = "kinds";
 
 /// The key of the title of a table with a kind.

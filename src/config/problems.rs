@@ -225,9 +225,22 @@ impl<'t> Check<'t> {
         let (key, of) = (named(&self.path), keys.kinds_with(name));
         match keys.chooses {
             Some(chooses) if !of.is_empty() => {
-                let (kinds, choice) = (joined(of, "or"), beside(&table, chooses));
-                let message = format!("{key} applies only to {} = {kinds}", named(&choice));
+                let choice = beside(&table, chooses);
                 let help = format!("remove the key, or change the {chooses}");
+                let (message, help) = match keys.why_not(name) {
+                    Some((kind, why)) => (
+                        format!(
+                            "{key} does not go with {} = {kind:?}: {why}",
+                            named(&choice)
+                        ),
+                        format!("{help}; {} take it", joined(of, "and")),
+                    ),
+                    None => {
+                        let kinds = joined(of, "or");
+                        let message = format!("{key} applies only to {} = {kinds}", named(&choice));
+                        (message, help)
+                    }
+                };
                 self.note(Fault::new(message).help(help).reads([choice]));
             }
             _ => {
@@ -332,6 +345,13 @@ impl<'s> Keys<'s> {
         let kinds = self.schema[KINDS]["of"].as_object().into_iter().flatten();
         let having = kinds.filter(|(_, own)| json_schema::texts(&own["takes"]).contains(&name));
         having.map(|(kind, _)| format!("{kind:?}")).collect()
+    }
+
+    /// The kind of the table, and why it cannot have a key, if the schema says so.
+    fn why_not(&self, name: &str) -> Option<(&'s str, &'s str)> {
+        let kind = self.kind?;
+        let why = self.schema[KINDS]["of"][kind]["lacks"][name].as_str()?;
+        Some((kind, why))
     }
 
     /// What a key can be, if that is one of a few names.

@@ -63,7 +63,17 @@ fn each_mistake_has_its_text() {
         (
             "number of another kind",
             "attention = { kind = \"vanilla\" }",
-            "attention = { kind = \"synthesizer\", window = 3 }",
+            "attention = { kind = \"delta\", window = 3 }",
+        ),
+        (
+            "rotation without keys",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"synthesizer\", rotary = {} }",
+        ),
+        (
+            "rotation of no channel of half a head",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"differential\", rotary = { fraction = 0.1 } }",
         ),
         (
             "bias of feature maps",

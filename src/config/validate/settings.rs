@@ -114,12 +114,10 @@ fn layer(rules: &mut Rules<'_>, spec: &ModelSpec, name: &str, table: &str) {
     let kind = of_layer.kind.0;
     for key in spec.attention.layers[name].keys() {
         if !kind.has(key) {
-            let (key, takes) = (
-                format!("{table}.{key}"),
-                [kind.requires, kind.takes].concat(),
-            );
-            let takes = wording::list(&takes, "and");
-            let message = format!("`{key}` does not go with `kind` = {:?}", kind.name);
+            let why = kind.why_not(key).map(|why| format!(": {why}"));
+            let (why, key) = (why.unwrap_or_default(), format!("{table}.{key}"));
+            let takes = wording::list(&kind.takes(), "and");
+            let message = format!("`{key}` does not go with `kind` = {:?}{why}", kind.name);
             let help = format!("remove the key, or change the kind; this one takes {takes}");
             rules.helped(&[&key, "model.attention.kind"], message, help);
         }
@@ -175,13 +173,17 @@ fn sublayer(rules: &mut Rules<'_>, spec: &ModelSpec, table: &str) {
             Some(_) => (format!("{table}.rotary"), String::new()),
             None => (format!("{table}.kind"), format!(" = {:?}", kind.name)),
         };
-        if !head_dim.is_multiple_of(2) {
-            let why = format!("and `model.head_dim` = {head_dim} is odd");
+        let (compared, half, of) = match kind.maps {
+            1 => (head_dim, "", "a head"),
+            maps => (head_dim / maps, "half of ", "half a head"),
+        };
+        if !compared.is_multiple_of(2) && head_dim.is_multiple_of(kind.maps) {
+            let why = format!("and {half}`model.head_dim` = {head_dim} is odd");
             let message = format!("`{key}`{set} rotates pairs of channels, {why}");
             rules.broken(&[&key, "model.head_dim"], message);
-        } else if rotary.channels(head_dim) == 0 {
+        } else if rotary.channels(compared) == 0 {
             let (key, fraction) = (format!("{table}.rotary.fraction"), rotary.fraction);
-            let says = format!("rotates none of the {head_dim} channels of a head");
+            let says = format!("rotates none of the {compared} channels of {of}");
             let message = format!("`{key}` = {fraction} {says}");
             let help = "raise it, or set it to 0 for no rotation";
             rules.helped(&[&key, "model.head_dim"], message, help);

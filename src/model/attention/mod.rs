@@ -43,7 +43,7 @@ fn scoring(spec: &ModelSpec, attention: &AttentionSpec) -> Scoring {
     Scoring {
         rotary: attention.rotation().map(|rotary| Rotary {
             base: rotary.base,
-            channels: rotary.channels(spec.head_dim),
+            channels: rotary.channels(spec.head_dim / attention.kind.0.maps),
         }),
         bias: match (name, attention.score_bias()) {
             ("retention", _) => Some(Bias::Decay),

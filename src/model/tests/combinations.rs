@@ -122,7 +122,7 @@ impl Combination {
     /// A choice by chance among what the kind takes.
     fn draw(generator: &mut ChaCha8Rng) -> Self {
         let kind = KINDS[generator.gen_range(0..KINDS.len())];
-        let takes = AttentionSpec::of(kind).kind.0.takes;
+        let takes = AttentionSpec::of(kind).kind.0.takes();
         let values = AXES.map(|(axis, values)| match takes.contains(&axis) {
             true => generator.gen_range(0..values.len()),
             false => 0,
@@ -237,6 +237,7 @@ pub(super) fn parameters(attention: &AttentionSpec) -> usize {
     const EMBED: usize = 32;
     let name = attention.kind.0.name;
     let shared = HEADS - attention.key_heads(HEADS);
+    let maps = attention.kind.0.maps;
     let forgets = matches!(name, "gated-linear" | "gated-delta");
     let of_kind = match name {
         "differential" => 3 * HEAD_DIM as isize,
@@ -253,11 +254,11 @@ pub(super) fn parameters(attention: &AttentionSpec) -> usize {
         },
         match attention.qk_norm {
             QkNormSpec::None => 0,
-            QkNormSpec::Rms => 2 * HEAD_DIM,
-            QkNormSpec::L2 => HEADS,
+            QkNormSpec::Rms => 2 * HEAD_DIM / maps,
+            QkNormSpec::L2 => HEADS * maps,
         },
         match attention.sink {
-            SinkSpec::Learned => HEADS,
+            SinkSpec::Learned => HEADS * maps,
             SinkSpec::None | SinkSpec::Zero => 0,
         },
         if attention.talking_heads {
@@ -272,7 +273,8 @@ pub(super) fn parameters(attention: &AttentionSpec) -> usize {
         },
     ];
     let of_parts: usize = of_parts.iter().sum();
-    let missing = 2 * shared * HEAD_DIM * (EMBED + 1);
+    let of_keys = if name == "synthesizer" { 0 } else { shared };
+    let missing = (shared + of_keys) * HEAD_DIM * (EMBED + 1);
     let a_layer = of_kind + of_parts as isize - missing as isize;
     (VANILLA as isize + 2 * a_layer) as usize
 }
@@ -282,13 +284,18 @@ fn combinations_cover_every_pair_that_goes_together() {
     let all = &COVERING;
     let said: BTreeSet<Pair> = all.iter().flat_map(Combination::pairs).collect();
     // Any two parts of softmax attention, and what any other kind takes with any value of it.
+    let of_kind = |name: &str| {
+        let kind = KINDS.iter().position(|kind| *kind == name);
+        (AXES.len(), kind.expect("a kind of the list"))
+    };
     let of = |axis: &str| {
         AXES.iter()
             .position(|(name, _)| *name == axis)
             .expect("an axis")
     };
     assert!(said.contains(&[(of("bias"), 3), (of("sink"), 2)]));
-    assert!(said.contains(&[(of("gate"), 2), (AXES.len(), 10)]));
+    assert!(said.contains(&[(of("rotary"), 1), of_kind("differential")]));
+    assert!(said.contains(&[(of("gate"), 2), of_kind("synthesizer")]));
     for (one, (_, values)) in AXES.iter().enumerate() {
         for (two, (_, others)) in AXES.iter().enumerate().skip(one + 1) {
             for value in 0..values.len() {

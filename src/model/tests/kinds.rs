@@ -39,7 +39,8 @@ impl Kind {
         let attention = self.spec.attention_of(layer);
         match attention.kind.0.name {
             // 1 - λ, which is the only weight of the first token.
-            "differential" => Some(map.weights[0]),
+            "differential" if attention.sink == SinkSpec::None => Some(map.weights[0]),
+            "differential" => None,
             "sigmoid" | "stick-breaking" => None,
             "retention" | "gated-linear" | "delta" | "gated-delta" => None,
             _ => {

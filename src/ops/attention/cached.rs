@@ -4,28 +4,28 @@
 
 use dfdx::tensor::{Cpu, Tensor};
 
-use super::differential::attend_twice;
 use super::head_scores::HeadScores;
-use super::qk_norm::{Gain, QkNorm, normalise};
+use super::heads::step;
 use super::scoring::Bias;
 use super::standard_head::StandardHead;
+use super::synthesizer::PositionWeights;
 use super::talking_heads::{TalkingWeights, mix};
 use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, forget, gate, kv_cache};
 use crate::ops::bridge::host;
 use crate::ops::decoding::{CachedLayer, KvCache};
-use crate::ops::kernels::matmul::{Packed, Pass};
+use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
 use crate::ops::kernels::rows::{sigmoid, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::{PackedLinear, apply, pack_linear, pack_projection, project};
 
 /// The projections, packed, and how heads attend to a cache.
 ///
-/// An entry of the cache has keys and values side by side, then the forget gates of a token and β of the delta rule,
-/// if there are any. A row of queries has queries, then the gates of the heads' outputs.
+/// An entry of the cache has keys (unless positions have them) and values side by side, then the forget gates of a token
+/// and β of the delta rule, if there are any. A row of queries has queries, then the gates of the heads' outputs.
 pub struct CachedAttention<'a> {
     layout: Layout,
-    key: PackedLinear<'a>,
+    key: Option<PackedLinear<'a>>,
     value: PackedLinear<'a>,
     query: PackedLinear<'a>,
     proj: PackedLinear<'a>,
@@ -33,11 +33,8 @@ pub struct CachedAttention<'a> {
     beta: Option<Packed<'a>>,
     gate: Option<Packed<'a>>,
     transform: HeadTransform,
-    attend: Box<Attend<'a>>,
+    heads: CachedHeads<'a>,
 }
-
-/// From the queries of some tokens, with their row stride, to the heads' outputs: see [`CachedLayer::attend`].
-pub type Attend<'a> = dyn Fn(&KvCache, (&[f32], usize), &mut [f32]) + Sync + 'a;
 
 impl<'a> CachedAttention<'a> {
     /// For sequences of at most `context` tokens.
@@ -45,37 +42,44 @@ impl<'a> CachedAttention<'a> {
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         context: usize,
     ) -> Self {
-        let (layout, comparison) = (weights.layout, weights.comparison());
-        let attend: Box<Attend<'a>> = match &weights.difference {
-            Some(difference) => Box::new(attend_twice(layout, difference)),
-            None => {
-                let all = CachedHeads {
-                    layout,
-                    standard: StandardHead::new(weights, context),
-                    talking: weights.talking.as_ref(),
-                };
-                Box::new(move |cache, queries, heads| all.attend(cache, queries, heads))
-            }
-        };
         let forward = Pass::Forward;
         Self {
-            layout,
-            key: pack_linear(&comparison.key, forward),
+            layout: weights.layout,
+            key: weights.key().map(|layer| pack_linear(layer, forward)),
             value: pack_linear(&weights.value, forward),
-            query: pack_linear(&comparison.query, forward),
+            query: pack_linear(weights.query(), forward),
             proj: pack_linear(&weights.proj, forward),
             forget: (weights.forget.as_ref()).map(|layer| pack_linear(layer, forward)),
             beta: weights.beta.as_ref().map(pack_projection),
             gate: weights.gate.as_ref().map(pack_projection),
             transform: HeadTransform::new(weights, context),
-            attend,
+            heads: CachedHeads {
+                layout: weights.layout,
+                standard: StandardHead::new(weights, context),
+                talking: weights.talking.as_ref(),
+                position_scores: weights.positions().map(pack_positions),
+            },
+        }
+    }
+
+    /// Width of the keys and values of an entry.
+    fn kv_entry(&self) -> usize {
+        (1 + self.key.iter().count()) * self.layout.kv_width()
+    }
+
+    /// Appends keys and values.
+    fn append_kv(&self, cache: &mut KvCache, entries: &[f32]) {
+        let (kv, head_dim) = (self.layout.kv_width(), self.layout.head_dim);
+        match self.key {
+            Some(_) => kv_cache::append(cache, entries, kv, head_dim),
+            None => kv_cache::append_values(cache, entries, kv),
         }
     }
 
     /// Appends one token's entry: its forget gates are added up, and its values corrected.
     fn append_one(&self, cache: &mut KvCache, entry: &mut [f32]) {
         let (heads, kv) = (self.layout.heads, self.layout.kv_width());
-        let (keys_and_values, gates) = entry.split_at_mut(2 * kv);
+        let (keys_and_values, gates) = entry.split_at_mut(self.kv_entry());
         let (gates, beta) = gates.split_at_mut(self.forget.iter().count() * heads);
         if let Some(Bias::Forget { divisor }) = self.layout.scoring.bias {
             let before = cache.sums.len().saturating_sub(heads);
@@ -88,7 +92,7 @@ impl<'a> CachedAttention<'a> {
             let (keys, values) = keys_and_values.split_at_mut(kv);
             self.correct(cache, keys, values, beta);
         }
-        kv_cache::append(cache, keys_and_values, kv, self.layout.head_dim);
+        self.append_kv(cache, keys_and_values);
     }
 
     /// The delta rule for the values of the next token: see `delta.rs`.
@@ -101,7 +105,7 @@ impl<'a> CachedAttention<'a> {
                 let key = &keys[head * head_dim..][..head_dim];
                 kv_cache::scores(
                     cache,
-                    (head, head_dim),
+                    ((head, head_dim), 0..head_dim),
                     (1, key, head_dim),
                     1.0,
                     &mut scores,
@@ -118,33 +122,43 @@ impl<'a> CachedAttention<'a> {
     }
 }
 
-/// Every head attends to the cache by one attention map.
+/// How every head attends to the cache.
 struct CachedHeads<'a> {
     layout: Layout,
     standard: StandardHead,
     talking: Option<&'a TalkingWeights<f32, Cpu>>,
+    /// From the hidden channels of a head to the scores of all positions, without keys.
+    position_scores: Option<PackedLinear<'a>>,
 }
 
 impl CachedHeads<'_> {
     fn attend(&self, cache: &KvCache, queries: (&[f32], usize), heads: &mut [f32]) {
         match self.talking {
             None => {
-                let mut weights = self.cells(cache, heads);
+                let maps = 0..self.layout.maps();
+                let mut maps: Vec<Scratch> = maps.map(|_| self.cells(cache, heads)).collect();
                 for head in 0..self.layout.heads {
-                    self.scores(cache, head, queries, &mut weights);
-                    self.scores_to_weights(cache, head, &mut weights);
-                    self.apply_weights(cache, head, &weights, heads);
+                    for (map, weights) in maps.iter_mut().enumerate() {
+                        self.scores(cache, [head, map], queries, weights);
+                        self.scores_to_weights(cache, [head, map], weights);
+                    }
+                    let difference = match &maps[..] {
+                        [first, second] => self.standard.difference(first, second),
+                        _ => None,
+                    };
+                    let weights = difference.as_ref().unwrap_or(&maps[0]);
+                    self.apply_weights(cache, head, weights, heads);
                 }
             }
             Some(talking) => {
                 let of_head = |head| {
                     let mut scores = self.cells(cache, heads);
-                    self.scores(cache, head, queries, &mut scores);
+                    self.scores(cache, [head, 0], queries, &mut scores);
                     scores
                 };
                 let mut maps = mixed(&talking.before, (0..self.layout.heads).map(of_head));
                 for (head, map) in maps.iter_mut().enumerate() {
-                    self.scores_to_weights(cache, head, map);
+                    self.scores_to_weights(cache, [head, 0], map);
                 }
                 let maps = mixed(&talking.after, maps.into_iter());
                 for (head, map) in maps.iter().enumerate() {
@@ -152,51 +166,72 @@ impl CachedHeads<'_> {
                 }
             }
         }
-        if self.layout.head_norm {
-            normalise(QkNorm::Rms, Gain::One, heads, self.layout.head_dim);
+        self.standard.norm(heads);
+    }
+
+    /// Row stride of scores.
+    fn score_step(&self, cache: &KvCache) -> usize {
+        match &self.position_scores {
+            Some((_, bias)) => step(bias.len()),
+            None => kv_cache::score_step(cache),
         }
     }
 
     /// Room for the scores of a head, given the outputs.
     fn cells(&self, cache: &KvCache, heads: &[f32]) -> Scratch {
-        Scratch::new(heads.len() / self.layout.width() * kv_cache::score_step(cache))
+        Scratch::new(heads.len() / self.layout.width() * self.score_step(cache))
     }
 
-    /// Writes the scores of all queries of a head.
+    /// Writes the scores of all queries in a map of a head.
     fn scores(
         &self,
         cache: &KvCache,
-        head: usize,
+        [head, map]: [usize; 2],
         (queries, step): (&[f32], usize),
         scores: &mut [f32],
     ) {
-        let n = scores.len() / kv_cache::score_step(cache);
-        let queries = (n, &queries[head * self.layout.head_dim..], step);
-        let scale = self.layout.scale() as f32;
-        kv_cache::scores(cache, self.shared(head), queries, scale, scores);
+        let (score_step, width) = (self.score_step(cache), self.layout.compared());
+        let (n, first) = (scores.len() / score_step, map * width);
+        let queries = &queries[head * self.layout.head_dim + first..];
+        if let Some((keys, bias)) = &self.position_scores {
+            let target = Target::biased(scores, score_step, bias);
+            return multiply(n, Left::Rows(queries, step), keys, 1.0, Part::Whole, target);
+        }
+        let (scale, queries) = (self.layout.scale() as f32, (n, queries, step));
+        let keys = (self.shared(head), first..first + width);
+        kv_cache::scores(cache, keys, queries, scale, scores);
     }
 
-    fn scores_to_weights(&self, cache: &KvCache, head: usize, scores: &mut [f32]) {
+    fn scores_to_weights(&self, cache: &KvCache, [head, map]: [usize; 2], scores: &mut [f32]) {
         let sums = cache.sums.get(head..).unwrap_or_default();
-        let of_head = self.standard.scores(head, (sums, self.layout.heads));
-        of_head.last_scores_to_weights(scores, kv_cache::score_step(cache), cache.tokens);
+        let of_map = self.standard.scores([head, map], (sums, self.layout.heads));
+        of_map.last_scores_to_weights(scores, self.score_step(cache), cache.tokens);
     }
 
     fn apply_weights(&self, cache: &KvCache, head: usize, weights: &[f32], heads: &mut [f32]) {
+        let (shared, width) = (self.shared(head), self.layout.width());
         let heads = &mut heads[head * self.layout.head_dim..];
-        kv_cache::apply_weights(
-            cache,
-            self.shared(head),
-            weights,
-            heads,
-            self.layout.width(),
-        );
+        if self.position_scores.is_none() {
+            return kv_cache::apply_weights(cache, shared, weights, heads, width);
+        }
+        let columns = (shared.0 * shared.1, shared.1);
+        let weights = (weights, self.score_step(cache));
+        kv_cache::apply_weights_to_values(cache, columns, weights, Target::set(heads, width));
     }
 
     /// The head of keys and values that a head compares with, and its width.
     fn shared(&self, head: usize) -> (usize, usize) {
         (head / self.layout.group(), self.layout.head_dim)
     }
+}
+
+/// The scores of positions as a linear layer of hidden channels.
+fn pack_positions<const EMBED: usize>(
+    weights: &PositionWeights<EMBED, f32, Cpu>,
+) -> PackedLinear<'_> {
+    let (w2, b2) = (host(&weights.w2), host(&weights.b2));
+    let packed = Packed::new(View::rows(w2, b2.len()), w2.len() / b2.len(), b2.len());
+    (packed, b2)
 }
 
 /// Rows of the heads combined by a `[heads, heads]` matrix.
@@ -215,7 +250,7 @@ fn mixed(
 impl CachedLayer for CachedAttention<'_> {
     fn width(&self) -> usize {
         let of_heads = self.forget.iter().count() + self.beta.iter().count();
-        2 * self.layout.kv_width() + of_heads * self.layout.heads
+        self.kv_entry() + of_heads * self.layout.heads
     }
 
     fn queries_width(&self) -> usize {
@@ -227,25 +262,27 @@ impl CachedLayer for CachedAttention<'_> {
     }
 
     fn cache_entries(&self, normed: &[f32], positions: &[usize], entries: &mut [f32]) {
-        let (kv, width) = (self.layout.kv_width(), self.width());
-        apply(&self.key, normed, entries, width);
-        apply(&self.value, normed, &mut entries[kv..], width);
+        let (kv, width) = (self.kv_entry(), self.width());
+        let values = kv - self.layout.kv_width();
+        if let Some(key) = &self.key {
+            apply(key, normed, entries, width);
+        }
+        apply(&self.value, normed, &mut entries[values..], width);
         if let Some(forget) = &self.forget {
-            apply(forget, normed, &mut entries[2 * kv..], width);
+            apply(forget, normed, &mut entries[kv..], width);
         }
         if let Some(beta) = &self.beta {
             let column = width - self.layout.heads;
             project(beta, normed, &mut entries[column..], width);
         }
         for (entry, &position) in entries.chunks_exact_mut(width).zip(positions) {
-            self.transform.apply(&mut entry[..kv], Side::Keys, position);
+            (self.transform).apply(&mut entry[..values], Side::Keys, position);
         }
     }
 
     fn append(&self, cache: &mut KvCache, entries: &[f32]) {
         if self.forget.is_none() && self.beta.is_none() {
-            let (kv, head_dim) = (self.layout.kv_width(), self.layout.head_dim);
-            return kv_cache::append(cache, entries, kv, head_dim);
+            return self.append_kv(cache, entries);
         }
         let mut own = Scratch::new(self.width());
         for entry in entries.chunks_exact(self.width()) {
@@ -267,7 +304,7 @@ impl CachedLayer for CachedAttention<'_> {
 
     fn attend(&self, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
         let (width, step) = (self.layout.width(), self.queries_width());
-        (self.attend)(cache, (queries, step), heads);
+        self.heads.attend(cache, (queries, step), heads);
         if self.gate.is_some() {
             gate::close(heads, width, (&queries[width..], step - width, step));
         }

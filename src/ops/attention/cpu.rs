@@ -2,8 +2,8 @@
 //! without padding.
 //!
 //! Queries, keys and values lie side by side in one `[tokens, width]` matrix; in cross-attention, queries in one and
-//! keys and values in another, one after the other in memory. The synthesizer, which has a hidden layer instead of
-//! queries and no keys, is computed by the same branch.
+//! keys and values in another, one after the other in memory. The synthesizer has a hidden layer in place of queries,
+//! and no keys there.
 
 use std::array::from_fn;
 use std::ops::Range;
@@ -12,17 +12,14 @@ use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
 use super::cross::attended_keys;
-use super::differential::DifferentialHead;
 use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
 use super::heads::HeadTile;
 use super::scoring::Bias;
 use super::standard_head::StandardHead;
-use super::synthesizer::{CachedSynthesizer, SynthesizerHead};
 use super::talking_heads::TalkingHeads;
 use super::transform::{HeadTransform, Side};
 use super::{
-    AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, NormedStream, ScoreWeights,
-    forget, gate,
+    AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, NormedStream, forget, gate,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
@@ -59,14 +56,7 @@ impl AttentionOp<f32> for Cpu {
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        match &weights.scores {
-            ScoreWeights::DotProduct(_) => {
-                cached(norm, CachedAttention::new(weights, context), rows)
-            }
-            ScoreWeights::Positions(of_positions) => {
-                cached(norm, CachedSynthesizer::new(weights, of_positions), rows)
-            }
-        }
+        cached(norm, CachedAttention::new(weights, context), rows)
     }
 
     fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
@@ -125,10 +115,10 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(layout: &Layout, has_keys: bool, streams: usize) -> Self {
+    fn of(layout: &Layout, streams: usize) -> Self {
         let some = |is_there: bool, width: usize| if is_there { width } else { 0 };
         let keys = some(streams == 1, layout.width());
-        let values = keys + some(has_keys, layout.kv_width());
+        let values = keys + some(layout.has_keys(), layout.kv_width());
         let forget = values + layout.kv_width();
         let beta = forget + some(layout.forgets(), layout.heads);
         let end = beta + some(layout.delta, layout.heads);
@@ -147,14 +137,9 @@ fn layers<const EMBED: usize, const STREAMS: usize>(
     weights: &AttentionWeights<EMBED, f32, Cpu>,
 ) -> [Vec<&dyn Layer>; STREAMS] {
     let mut layers: [Vec<&dyn Layer>; STREAMS] = from_fn(|_| vec![]);
-    match &weights.scores {
-        ScoreWeights::DotProduct(of) => {
-            layers[0].push(&of.query);
-            layers[STREAMS - 1].push(&of.key);
-        }
-        ScoreWeights::Positions(of) => layers[0].push(&of.hidden),
-    }
+    layers[0].push(weights.query());
     let of_keys = &mut layers[STREAMS - 1];
+    of_keys.extend(weights.key().map(|layer| layer as &dyn Layer));
     of_keys.push(&weights.value);
     of_keys.extend(weights.forget.iter().map(|layer| layer as &dyn Layer));
     of_keys.extend(weights.beta.iter().map(|layer| layer as &dyn Layer));
@@ -174,7 +159,7 @@ impl<const EMBED: usize, const STREAMS: usize> Attention<EMBED, STREAMS> {
         Self {
             layout,
             joined: layers(weights).map(|layers| Joined::of(&layers)),
-            columns: Columns::of(&layout, weights.has_keys(), STREAMS),
+            columns: Columns::of(&layout, STREAMS),
             transform: HeadTransform::new(weights, dropout.context),
             proj: weights.proj.clone(),
             heads: document_attention(weights, dropout.context),
@@ -347,12 +332,6 @@ fn document_attention<const EMBED: usize>(
     weights: &AttentionWeights<EMBED, f32, Cpu>,
     context: usize,
 ) -> Box<dyn DocumentAttention> {
-    if let ScoreWeights::Positions(of) = &weights.scores {
-        return Box::new(SynthesizerHead::new(of));
-    }
-    if let Some(of) = &weights.difference {
-        return Box::new(DifferentialHead::new(of));
-    }
     match &weights.talking {
         Some(of) => Box::new(TalkingHeads::new(weights, of, context)),
         None => Box::new(StandardHead::new(weights, context)),

@@ -43,7 +43,7 @@ impl AttentionOp<f32> for Cuda {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        if weights.layout.head_dim > WIDEST {
+        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
             return reference::attention(x, norm, weights, batch, dropout);
         }
         weights.layout.check_longest(batch);
@@ -77,7 +77,7 @@ impl AttentionOp<f32> for Cuda {
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
-        if weights.layout.head_dim > WIDEST {
+        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
             return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::attention(x, norm, weights, batch, none)
@@ -156,7 +156,7 @@ impl AttentionOp<f32> for Cuda {
 /// Whether there are kernels for heads whose queries come from a stream of their own; the reference computes others.
 fn has_kernels_of_pairs<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> bool {
     let layout = weights.layout;
-    layout.head_dim <= WIDEST && weights.difference.is_none()
+    layout.head_dim <= WIDEST && layout.has_kernels() && weights.difference.is_none()
 }
 
 /// A single attention map.

@@ -1,18 +1,12 @@
 //! What a head computes from its queries, keys and values over one document, on slices.
 
-use super::head_scores::HeadScores;
 use super::heads::{HeadTile, Values};
-use crate::ops::kernels::matmul::{Packed, Pass, Target, View};
+use crate::ops::kernels::matmul::{Target, View};
 use crate::ops::kernels::shards::take;
 use crate::ops::residual::Parameter;
 
 /// The computation of one attention head, forward and backward.
 pub trait HeadAttention: Send + Sync + 'static {
-    /// What the heads of a document of so many tokens share: learned weights, packed for one pass.
-    fn document(&self, _tokens: usize, _pass: Pass) -> Option<Packed<'_>> {
-        None
-    }
-
     /// Learned parameters besides the projections, in the order in which backward writes their gradients.
     fn parameters(&self) -> Vec<&dyn Parameter> {
         vec![]
@@ -28,7 +22,7 @@ pub trait HeadAttention: Send + Sync + 'static {
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        inputs: (Option<&Packed<'_>>, &[f32]),
+        qkv: &[f32],
         kept: &mut [f32],
         out: (&mut [f32], usize),
     );
@@ -40,7 +34,7 @@ pub trait HeadAttention: Send + Sync + 'static {
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        saved: (Option<&Packed<'_>>, &[f32], &[f32]),
+        saved: (&[f32], &[f32]),
         dout: (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
@@ -104,12 +98,10 @@ impl<H: HeadAttention> DocumentAttention for H {
         mut kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
-        let document = self.document(heads[0].0.keys, Pass::Forward);
         for (tile, columns) in heads {
             let kept = take(&mut kept, HeadAttention::saved_len(self, tile));
             let out = &mut out[tile.head * tile.layout.head_dim..];
-            let inputs = (document.as_ref(), qkv);
-            HeadAttention::attend(self, tile, *columns, inputs, kept, (out, step));
+            HeadAttention::attend(self, tile, *columns, qkv, kept, (out, step));
         }
     }
 
@@ -121,12 +113,11 @@ impl<H: HeadAttention> DocumentAttention for H {
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let document = self.document(heads[0].0.keys, Pass::Backward);
         for (tile, columns) in heads {
             let (own, rest) = kept.split_at(HeadAttention::saved_len(self, tile));
             kept = rest;
             let dout = (&dout[tile.head * tile.layout.head_dim..], step);
-            let saved = (document.as_ref(), qkv, own);
+            let saved = (qkv, own);
             HeadAttention::attend_backward(self, tile, *columns, saved, dout, dqkv, of_parameters);
         }
     }
@@ -184,21 +175,7 @@ impl HeadColumns {
         }
     }
 
-    /// Writes the attention weights computed from `width` channels of queries and keys, starting at
-    /// `channel`.
-    pub fn attention_weights(
-        self,
-        tile: &HeadTile,
-        scores: &HeadScores<'_>,
-        (channel, width): (usize, usize),
-        qkv: &[f32],
-        weights: &mut [f32],
-    ) {
-        let [q, k, _] = self.views(qkv, channel);
-        tile.compare(scores, [q, k], width, weights);
-    }
-
-    /// The gradients of queries and keys, given that of their scores.
+    /// The gradients of `width` channels of queries and keys, from `channel` on, given that of their scores.
     pub fn scores_backward(
         self,
         tile: &HeadTile,

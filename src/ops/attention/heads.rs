@@ -135,28 +135,32 @@ impl HeadTile {
 
     /// Writes their scores, at and below the diagonal.
     pub fn products(&self, [q, k]: [View<'_>; 2], width: usize, scores: &mut [f32]) {
-        let (keys, scale) = (Packed::new(k.t(), width, self.keys), self.scale(width));
-        let (left, target) = (q.left(), Target::set(scores, step(self.keys)));
-        let part = Part::LowerResult;
-        multiply(self.queries, left, &keys, scale, part, target);
+        self.products_to([q, k], width, Target::set(scores, step(self.keys)));
+    }
+
+    /// The same to a target, which may have a bias.
+    pub fn products_to(&self, [q, k]: [View<'_>; 2], width: usize, target: Target<'_>) {
+        let keys = Packed::new(k.t(), width, self.keys);
+        let (left, part) = (q.left(), Part::LowerResult);
+        multiply(self.queries, left, &keys, self.scale(), part, target);
     }
 
     /// The gradient of the queries in [`Self::compare`], from that of the scores.
     pub fn queries_gradient(&self, dscores: &[f32], k: View<'_>, width: usize, to: Target<'_>) {
-        let (keys, scale) = (Packed::new(k, self.keys, width), self.scale(width));
+        let (keys, scale) = (Packed::new(k, self.keys, width), self.scale());
         let left = Left::Rows(dscores, step(self.keys));
         multiply(self.queries, left, &keys, scale, Part::LowerLeft, to);
     }
 
     /// The gradient of the keys.
     pub fn keys_gradient(&self, dscores: &[f32], q: View<'_>, width: usize, to: Target<'_>) {
-        let (queries, scale) = (Packed::new(q, self.queries, width), self.scale(width));
+        let (queries, scale) = (Packed::new(q, self.queries, width), self.scale());
         let left = Left::Columns(dscores, step(self.keys));
         multiply(self.keys, left, &queries, scale, Part::UpperLeft, to);
     }
 
-    fn scale(&self, width: usize) -> f32 {
-        self.layout.scale_of(width) as f32
+    fn scale(&self) -> f32 {
+        self.layout.scale() as f32
     }
 
     /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, width]`.

@@ -2,6 +2,10 @@
 //!
 //! A head has first its keys, `[head_dim, 32]`, so that 32 scores are accumulated side by side, then its
 //! values, `[32, head_dim]`. Cached entries never move.
+//!
+//! Without keys there is one block, which grows: the values of all heads, `[tokens, kv]`.
+
+use std::ops::Range;
 
 use crate::ops::decoding::KvCache;
 use crate::ops::kernels::matmul::{Left, PANEL, Packed, Part, Target, View, multiply};
@@ -40,6 +44,32 @@ pub(super) fn append(cache: &mut KvCache, entries: &[f32], kv: usize, head_dim: 
     }
 }
 
+/// Appends new tokens to a cache without keys: `values: [tokens, kv]`.
+pub(super) fn append_values(cache: &mut KvCache, values: &[f32], kv: usize) {
+    if cache.blocks.is_empty() {
+        cache.blocks.push(vec![]);
+    }
+    cache.blocks[0].extend_from_slice(values);
+    cache.tokens += values.len() / kv;
+}
+
+/// The weighted sum of one head's values in a cache without keys: see [`apply_weights`]. The head starts at `column` of
+/// the values, and is `head_dim` wide; `weights` has row stride `step`.
+pub fn apply_weights_to_values(
+    cache: &KvCache,
+    (column, head_dim): (usize, usize),
+    (weights, step): (&[f32], usize),
+    heads: Target<'_>,
+) {
+    let (values, tokens) = (&cache.blocks[0], cache.tokens);
+    let values = View::rows(&values[column..], values.len() / tokens);
+    let (values, left) = (
+        Packed::new(values, tokens, head_dim),
+        Left::Rows(weights, step),
+    );
+    multiply(weights.len() / step, left, &values, 1.0, Part::Whole, heads);
+}
+
 /// Number of tokens, keys and values of one head, block by block.
 fn blocks(
     cache: &KvCache,
@@ -57,19 +87,20 @@ pub fn score_step(cache: &KvCache) -> usize {
     cache.blocks.len() * BLOCK
 }
 
-/// `scale * queries · keysᵀ` of one head, given its number and width: `queries: [rows, head_dim]` with row stride `step` →
-/// `scores: [rows, tokens]` with row stride [`score_step`], written.
+/// `scale * queries · keysᵀ` over some channels of one head, given its number and width: `queries: [rows, channels]` with
+/// row stride `step` → `scores: [rows, tokens]` with row stride [`score_step`], written.
 pub fn scores(
     cache: &KvCache,
-    head: (usize, usize),
+    (head, channels): ((usize, usize), Range<usize>),
     (rows, queries, step): (usize, &[f32], usize),
     scale: f32,
     scores: &mut [f32],
 ) {
     for (i, (tokens, keys, _)) in blocks(cache, head).enumerate() {
         let scores = &mut scores[i * BLOCK..];
+        let keys = &keys[channels.start * BLOCK..channels.end * BLOCK];
         if rows > 1 {
-            let keys = Packed::new(View::rows(keys, BLOCK), head.1, tokens);
+            let keys = Packed::new(View::rows(keys, BLOCK), channels.len(), tokens);
             let left = Left::Rows(queries, step);
             let target = Target::set(scores, score_step(cache));
             multiply(rows, left, &keys, scale, Part::Whole, target);
@@ -77,7 +108,7 @@ pub fn scores(
         }
         // A single query: one pass over the keys in place.
         let keys = keys.as_chunks::<BLOCK>().0.iter();
-        let sums: [f32; BLOCK] = wide!(weighted_sum(keys, &queries[..head.1]));
+        let sums: [f32; BLOCK] = wide!(weighted_sum(keys, &queries[..channels.len()]));
         for (score, sum) in scores[..tokens].iter_mut().zip(sums) {
             *score = scale * sum;
         }

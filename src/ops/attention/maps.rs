@@ -8,11 +8,10 @@ use super::head_scores::HeadScores;
 use super::heads::HeadTile;
 use super::scoring::Bias;
 use super::standard_head::StandardHead;
+use super::synthesizer::PositionTable;
 use super::talking_heads::mix;
 use super::transform::{HeadTransform, Side};
-use super::{
-    AttentionWeights, Layout, NormedStream, ScoreWeights, delta, differential, forget, synthesizer,
-};
+use super::{AttentionWeights, Layout, NormedStream, ToHeads, delta, forget};
 use crate::ops::Stream;
 use crate::ops::bridge::host;
 use crate::ops::kernels::rows::{sigmoid, sum_of};
@@ -22,7 +21,7 @@ use crate::ops::parameters::{Norm, Visitor, VisitorMut, Weights as _};
 /// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
 ///
 /// The weights are those of [`super::AttentionOp::try_attention`] without dropout. Each row adds up to 1 in softmax
-/// attention without a sink or talking heads, and in kinds that divide weights by their sum; to `1 − λ` in
+/// attention without a sink or talking heads, and in kinds that divide weights by their sum; without a sink to `1 − λ` in
 /// differential attention, whose weights may be negative, as may those of products. With the delta rule they are what
 /// each value counts for after all corrections.
 pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
@@ -55,31 +54,21 @@ fn maps_between<const EMBED: usize, N: Dtype, D: Device<N>>(
     [of_queries, of_keys]: [&[f32]; 2],
     weights: &AttentionWeights<EMBED, N, D>,
 ) -> Vec<HeadMap> {
-    let layout = weights.layout;
-    let comparison = match &weights.scores {
-        ScoreWeights::DotProduct(comparison) => comparison,
-        ScoreWeights::Positions(of) => return synthesizer::maps(of_queries, of, layout),
-    };
-    let on_cpu = on_cpu(weights);
-    let transform = HeadTransform::new(&on_cpu, of_queries.len() / EMBED);
-    let transformed = |side, mut rows: Vec<f32>, width| {
-        for (position, row) in rows.chunks_exact_mut(width).enumerate() {
-            transform.apply(row, side, position);
-        }
+    let weights = &on_cpu(weights);
+    let transform = HeadTransform::new(weights, of_queries.len() / EMBED);
+    let compared = |x: &[f32], layer: &ToHeads<EMBED, f32, Cpu>, side| {
+        let mut rows = projected(x, layer);
+        let each = rows.chunks_exact_mut(layer.widths().1).enumerate();
+        each.for_each(|(position, row)| transform.apply(row, side, position));
         rows
     };
-    let queries = projected(of_queries, &comparison.query);
-    let queries = transformed(Side::Queries, queries, layout.width());
-    let keys = projected(of_keys, &comparison.key);
-    let keys = transformed(Side::Keys, keys, layout.kv_width());
-    match &weights.difference {
-        Some(difference) => differential::maps([&queries, &keys], difference, layout),
-        None => single_maps(of_keys, [&queries, &keys], &on_cpu),
-    }
+    let queries = compared(of_queries, weights.query(), Side::Queries);
+    let keys = (weights.key()).map(|layer| compared(of_keys, layer, Side::Keys));
+    head_maps(of_keys, [&queries, &keys.unwrap_or_default()], weights)
 }
 
-/// The maps of heads that have one each, from the stream of the keys, and transformed queries and keys.
-fn single_maps<const EMBED: usize>(
+/// The maps of all heads, from the stream of the keys, and transformed queries and keys.
+fn head_maps<const EMBED: usize>(
     x: &[f32],
     [queries, keys]: [&[f32]; 2],
     weights: &AttentionWeights<EMBED, f32, Cpu>,
@@ -91,17 +80,32 @@ fn single_maps<const EMBED: usize>(
         forget::sum_up(&mut sums, (heads, heads), divisor, &vec![0.0; heads]);
     }
     let head = StandardHead::new(weights, x.len() / EMBED);
-    let scores = |at: usize| head.scores(at, (sums.get(at..).unwrap_or_default(), heads));
+    let scores =
+        |at: usize, map| head.scores([at, map], (sums.get(at..).unwrap_or_default(), heads));
     let talking = weights.talking.as_ref();
     let before = talking.map(|of| host(&of.before));
-    let mut maps = compare([queries, keys], layout, before, scores);
+    let compared = Compared {
+        queries,
+        keys,
+        layout,
+        positions: head.positions(),
+    };
+    let mut maps = compared.maps(0, before, |at| scores(at, 0));
+    if layout.maps() > 1 {
+        let second = compared.maps(1, None, |at| scores(at, 1));
+        for (map, second) in maps.iter_mut().zip(second) {
+            let difference = head.difference(&map.weights, &second.weights);
+            let difference = difference.expect("heads with two maps subtract one");
+            map.weights.copy_from_slice(&difference);
+        }
+    }
     if let Some(talking) = talking {
         mix_maps(host(&talking.after), &mut maps);
     }
     if let Some(beta) = &weights.beta {
         let beta = products(x, beta);
         for (at, map) in maps.iter_mut().enumerate() {
-            let addend = scores(at).addend;
+            let addend = scores(at, 0).addend;
             let key = |token: usize| &keys[token * layout.width() + at * layout.head_dim..];
             let recall = |query: usize, token: usize| {
                 let (query_key, key) = (&key(query)[..layout.head_dim], key(token));
@@ -132,29 +136,63 @@ pub fn compare<'a>(
     talking: Option<&[f32]>,
     scores: impl Fn(usize) -> HeadScores<'a>,
 ) -> Vec<HeadMap> {
-    let (width, kv, head_dim) = (layout.width(), layout.kv_width(), layout.head_dim);
-    let scale = layout.scale() as f32;
-    let score = |head: usize, query: usize, key: usize| {
-        let [own, shared] = [head, head / layout.group()].map(|head| head * head_dim);
-        let query = &queries[query * width + own..][..head_dim];
-        let key = &keys[key * kv + shared..][..head_dim];
-        scale * sum_of(query, key, |q, k| q * k)
+    let compared = Compared {
+        queries,
+        keys,
+        layout,
+        positions: None,
     };
-    let maps = (0..layout.heads).map(|head| {
-        let sizes = [queries.len() / width, keys.len() / kv];
-        let tile = HeadTile::without_dropout(sizes, head, layout);
-        tile.map_from_scores(&scores(head), |query, key| match talking {
-            None => score(head, query, key),
-            Some(matrix) => {
-                let row = matrix[head * layout.heads..][..layout.heads].iter();
-                let of = row
-                    .enumerate()
-                    .map(|(other, weight)| weight * score(other, query, key));
-                of.sum()
-            }
-        })
-    });
-    maps.collect()
+    compared.maps(0, talking, scores)
+}
+
+/// Transformed queries and keys, heads side by side; without keys those of positions.
+struct Compared<'a> {
+    queries: &'a [f32],
+    keys: &'a [f32],
+    layout: Layout,
+    positions: Option<&'a PositionTable>,
+}
+
+impl Compared<'_> {
+    /// The score of a query and a key in a map of a head, before positions add to it.
+    fn score(&self, [head, map]: [usize; 2], query: usize, key: usize) -> f32 {
+        let (layout, head_dim, width) = (self.layout, self.layout.head_dim, self.layout.compared());
+        let [own, shared] = [head, head / layout.group()].map(|head| head * head_dim + map * width);
+        let query = &self.queries[query * layout.width() + own..][..width];
+        if let Some(positions) = self.positions {
+            return positions.score(query, key);
+        }
+        let key = &self.keys[key * layout.kv_width() + shared..][..width];
+        layout.scale() as f32 * sum_of(query, key, |q, k| q * k)
+    }
+
+    /// One map of every head; see [`compare`].
+    fn maps<'s>(
+        &self,
+        map: usize,
+        talking: Option<&[f32]>,
+        scores: impl Fn(usize) -> HeadScores<'s>,
+    ) -> Vec<HeadMap> {
+        let (layout, queries) = (self.layout, self.queries.len() / self.layout.width());
+        let keys = match self.positions {
+            Some(_) => queries,
+            None => self.keys.len() / layout.kv_width(),
+        };
+        let maps = (0..layout.heads).map(|head| {
+            let tile = HeadTile::without_dropout([queries, keys], head, layout);
+            tile.map_from_scores(&scores(head), |query, key| match talking {
+                None => self.score([head, map], query, key),
+                Some(matrix) => {
+                    let row = matrix[head * layout.heads..][..layout.heads].iter();
+                    let of = row
+                        .enumerate()
+                        .map(|(other, weight)| weight * self.score([other, map], query, key));
+                    of.sum()
+                }
+            })
+        });
+        maps.collect()
+    }
 }
 
 /// A copy of the weights on the CPU, in f32.

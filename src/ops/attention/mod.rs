@@ -17,6 +17,8 @@ mod gate;
 pub(crate) mod head_attention;
 pub(crate) mod head_scores;
 pub(crate) mod heads;
+#[cfg(test)]
+mod heads_tests;
 pub(crate) mod kv_cache;
 mod maps;
 mod qk_norm;
@@ -44,7 +46,7 @@ use crate::data::ragged::Ragged;
 pub use cross::NormedStream;
 pub use differential::DifferenceWeights;
 pub use gate::Gate;
-pub(crate) use maps::compare;
+
 pub use maps::{cross_maps, maps};
 pub use qk_norm::{FIRST_SCALE, QkNorm, QkNormWeights};
 pub use relative::BUCKETS;

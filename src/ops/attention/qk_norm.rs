@@ -62,9 +62,9 @@ impl QkNorm {
                 .transpose()
         };
         Ok(QkNormWeights {
-            query: vector(self == Self::Rms, layout.head_dim)?,
-            key: vector(self == Self::Rms, layout.head_dim)?,
-            scale: vector(self == Self::L2, layout.heads)?,
+            query: vector(self == Self::Rms, layout.compared())?,
+            key: vector(self == Self::Rms, layout.compared())?,
+            scale: vector(self == Self::L2, layout.heads * layout.maps())?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The reference: documents are padded to a rectangle, attended to with a mask, and flattened again.
 
-use dfdx::shapes::{Axes2, Axes4, Axis, Const, Dtype, HasShape, Shape};
+use dfdx::shapes::{Axes2, Axes3, Axes4, Axis, Const, Dtype, HasShape, Shape};
 use dfdx::tensor::{NoneTape, PutTape, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{
     BroadcastTo, Device, GatherTo, LogSumExpTo, PermuteTo, ReshapeTo, SumTo, TryAdd, TryDiv,
@@ -10,8 +10,8 @@ use dfdx::tensor_ops::{
 use super::qk_norm::{EPSILON, QkNorm, QkNormWeights};
 use super::relative::{self, BUCKETS};
 use super::{
-    AttentionDropout, AttentionWeights, Bias, Layout, NormedStream, ScoreWeights, Similarity,
-    differential, synthesizer,
+    AttentionDropout, AttentionWeights, Bias, Layout, NormedStream, Similarity, differential,
+    synthesizer,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
@@ -84,46 +84,41 @@ fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
 ) -> Result<Rows<N, D, T>, D::Err> {
     let layout = weights.layout;
     let padded = PaddedBatch::of(starts, layout);
-    let values = |keys| repeat_kv(weights.value.try_forward(keys)?, layout);
-    let comparison = match &weights.scores {
-        ScoreWeights::DotProduct(comparison) => comparison,
-        ScoreWeights::Positions(of) => {
-            let hidden = of.hidden.try_forward(queries)?.try_relu()?;
-            let inputs = [hidden, values(keys)?];
-            return synthesizer::reference::attend(&padded, inputs, of, dropout);
-        }
-    };
     let transformed =
         |heads, side: usize| transform(heads, weights, side, &positions(starts[side]));
-    let q = transformed(comparison.query.try_forward(queries)?, 0)?;
-    let k = comparison.key.try_forward(keys.with_empty_tape())?;
-    let k = transformed(repeat_kv(k, layout)?, 1)?;
+    let q = transformed(weights.query().try_forward(queries)?, 0)?;
+    let q = padded.heads(0, q)?;
+    let k = match weights.key() {
+        Some(key) => {
+            let k = repeat_kv(key.try_forward(keys.with_empty_tape())?, layout)?;
+            Some(padded.heads(1, transformed(k, 1)?)?)
+        }
+        None => None,
+    };
     let of_keys = keys.with_empty_tape();
-    let v = values(keys)?;
-    if let Some(of) = &weights.difference {
-        return differential::reference::attend(&padded, [q, k, v], of, dropout);
-    }
-    let [q, k, mut v] = [
-        padded.heads(0, q)?,
-        padded.heads(1, k)?,
-        padded.heads(1, v)?,
-    ];
+    let v = repeat_kv(weights.value.try_forward(keys)?, layout)?;
+    let mut v = padded.heads(1, v)?;
     let addend = padded.addend(weights, of_keys.with_empty_tape())?;
-    if let Some(beta) = &weights.beta {
+    if let (Some(beta), Some(k)) = (&weights.beta, &k) {
         let beta = beta.try_forward(of_keys)?.try_sigmoid()?;
         v = padded.correct([k.with_empty_tape(), v], beta, addend.with_empty_tape())?;
     }
-    let mut map = scores(q, k, layout.scale())?;
-    if let Some(talking) = &weights.talking {
-        map = mix(map, &talking.before)?;
-    }
-    map = padded.scores_to_weights_of(map, addend, weights.sinks.as_ref())?;
-    if let Some(talking) = &weights.talking {
-        map = mix(map, &talking.after)?;
-    }
+    let map = match &weights.difference {
+        Some(of) => {
+            let again = k.as_ref().map(|k| k.with_empty_tape());
+            let again = (q.with_empty_tape(), again, addend.with_empty_tape());
+            let first = padded.map(weights, again, 0)?;
+            let second = padded.map(weights, (q, k, addend), 1)?;
+            differential::reference::difference([first, second], of)?
+        }
+        None => padded.map(weights, (q, k, addend), 0)?,
+    };
     let mut heads = padded.apply_weights(map, v, dropout)?;
     if layout.head_norm {
         heads = unit_rows(heads, QkNorm::Rms)?;
+    }
+    if let Some(of) = &weights.difference {
+        heads = differential::reference::head_norm(heads, of)?;
     }
     padded.flat(heads)
 }
@@ -146,7 +141,7 @@ fn unit_rows<N: Dtype, D: Device<N>, T: Tape<N, D>>(
 }
 
 /// A number of the device's kind.
-fn number<N: Dtype>(x: f64) -> N {
+pub fn number<N: Dtype>(x: f64) -> N {
     N::from_f64(x).expect("a finite number")
 }
 
@@ -180,13 +175,16 @@ fn transform<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     let layout = weights.layout;
     let heads = match (layout.qk_norm, &weights.qk_norm) {
         (Some(norm), Some(of)) => {
-            let shape = *heads.shape();
-            let apart = (shape.0, layout.heads, 1, layout.head_dim);
+            let (shape, width) = (*heads.shape(), layout.compared());
+            let apart = (shape.0, layout.width() / width, 1, width);
             let unit = unit_rows(heads.try_reshape_like(&apart)?, norm)?;
             gained(unit.try_reshape_like(&shape)?, of, layout, side)?
         }
         _ => heads,
     };
+    if !layout.has_keys() {
+        return heads.try_relu();
+    }
     if layout.scoring.similarity == Similarity::FeatureMap {
         // elu(x) + 1 = max(x, 0) + e^min(x, 0)
         let above = heads.with_empty_tape().try_relu()?;
@@ -196,10 +194,10 @@ fn transform<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     let Some(rotary) = layout.scoring.rotary else {
         return Ok(heads);
     };
-    let (device, width, head_dim) = (heads.device().clone(), layout.width(), layout.head_dim);
+    let (device, width) = (heads.device().clone(), layout.width());
     let shape = (positions.len(), width);
     // 0 leaves a channel as it is.
-    let angle = |position: usize, channel: usize| match channel % head_dim {
+    let angle = |position: usize, channel: usize| match channel % layout.compared() {
         channel if channel < rotary.channels => {
             let pair = channel / 2;
             position as f64
@@ -244,7 +242,7 @@ fn gained<N: Dtype, D: Device<N>, T: Tape<N, D>>(
     layout: Layout,
     side: usize,
 ) -> Result<Rows<N, D, T>, D::Err> {
-    let (width, head_dim) = (layout.width(), layout.head_dim);
+    let (width, head_dim) = (layout.width(), layout.compared());
     let of_channels = [&weights.query, &weights.key][side];
     let of_heads = if side == 0 { &weights.scale } else { &None };
     let gain = |vector: &Tensor<(usize,), N, D>, from: &dyn Fn(usize) -> usize| {
@@ -270,6 +268,9 @@ pub type Heads<N, D, T> = Tensor<(usize, usize, usize, usize), N, D, T>;
 
 /// `[documents, heads, longest of the queries, longest of the keys]`.
 pub type Scores<N, D, T> = Tensor<(usize, usize, usize, usize), N, D, T>;
+
+/// What maps are computed from: transformed queries, keys if there are any, and what positions add to scores.
+type Compared<N, D, T> = (Heads<N, D, T>, Option<Heads<N, D, T>>, Scores<N, D, T>);
 
 /// The mapping between ragged queries and keys and padded `[documents, longest]` rectangles.
 pub struct PaddedBatch<'a> {
@@ -429,21 +430,46 @@ impl<'a> PaddedBatch<'a> {
         inverse.try_matmul(scaled)
     }
 
-    /// From scores to attention weights, without anything learned.
-    pub fn scores_to_weights<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    /// One map of each head, from transformed queries, keys if there are any, and what positions add to their scores.
+    fn map<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
-        scores: Scores<N, D, T>,
+        weights: &AttentionWeights<EMBED, N, D>,
+        (mut q, k, addend): Compared<N, D, T>,
+        map: usize,
     ) -> Result<Scores<N, D, T>, D::Err> {
-        let nothing = cells(scores.device(), *scores.shape(), |_, _, _, _| 0.0)?;
-        self.scores_to_weights_of(scores, nothing.retaped::<T>(), None)
+        let layout = self.layout;
+        if weights.difference.is_some() {
+            // Zeros for the other half, so that the dot products are those of one.
+            let half = differential::reference::half(q.device(), layout.head_dim, map)?;
+            let half = half.retaped::<T>();
+            let half = half.try_broadcast_like::<_, Axes3<0, 1, 2>>(q.shape())?;
+            q = q.try_mul(half)?;
+        }
+        let mut scores = match (k, weights.positions()) {
+            (_, Some(of)) => synthesizer::reference::scores(q, of)?,
+            (Some(k), None) => scores(q, k, layout.scale())?,
+            (None, None) => unreachable!("heads have keys or positions"),
+        };
+        if let Some(talking) = &weights.talking {
+            scores = mix(scores, &talking.before)?;
+        }
+        let sinks = match &weights.sinks {
+            Some(sinks) => Some(of_map(sinks, layout, map)?),
+            None => None,
+        };
+        let weighted = self.scores_to_weights(scores, addend, sinks)?;
+        match &weights.talking {
+            Some(talking) => mix(weighted, &talking.after),
+            None => Ok(weighted),
+        }
     }
 
     /// From scores, what positions add to them, and the scores of sinks, to attention weights.
-    fn scores_to_weights_of<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    fn scores_to_weights<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         mut scores: Scores<N, D, T>,
         addend: Scores<N, D, T>,
-        sinks: Option<&Tensor<(usize,), N, D>>,
+        sinks: Option<Tensor<(usize,), N, D, T>>,
     ) -> Result<Scores<N, D, T>, D::Err> {
         let (shape, scoring, device) = (
             *scores.shape(),
@@ -563,17 +589,28 @@ fn mix<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         .try_permute::<_, Axes4<0, 3, 1, 2>>()
 }
 
+/// The sinks of one map of each head: `[heads * maps]` → `[heads]`.
+fn of_map<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    sinks: &Tensor<(usize,), N, D>,
+    layout: Layout,
+    map: usize,
+) -> Result<Tensor<(usize,), N, D, T>, D::Err> {
+    let (count, heads) = (sinks.shape().0, layout.heads);
+    let row = sinks.retaped::<T>().try_reshape_like(&(1, count))?;
+    let picked = spread(row, heads, |head| head * layout.maps() + map)?;
+    picked.try_reshape_like(&(heads,))
+}
+
 /// A softmax with a further score in each row, 0 where none is learned.
 fn softmax_with_sink<N: Dtype, D: Device<N>, T: Tape<N, D>>(
     scores: Scores<N, D, T>,
-    sinks: Option<&Tensor<(usize,), N, D>>,
+    sinks: Option<Tensor<(usize,), N, D, T>>,
 ) -> Result<Scores<N, D, T>, D::Err> {
     let shape = *scores.shape();
     // The share of the keys is σ(log Σ e^score - sink).
     let mut all = scores.with_empty_tape().try_logsumexp::<_, Axis<3>>()?;
     if let Some(sinks) = sinks {
         let rows = *all.shape();
-        let sinks = sinks.retaped::<T>();
         all = all.try_sub(sinks.try_broadcast_like::<_, Axes2<0, 2>>(&rows)?)?;
     }
     let share = all

@@ -1,28 +1,38 @@
-//! One head with a single attention map, forward and backward: what most kinds are.
+//! One attention head, forward and backward: scores of queries with keys or with positions, one map or the difference of
+//! two, and the weighted sum of values.
 
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, Tensor};
 
 use super::delta::{self, Correction};
+use super::differential::Difference;
 use super::head_attention::{HeadAttention, HeadColumns};
 use super::head_scores::{Addend, HeadScores};
-use super::heads::{HeadTile, Values};
+use super::heads::{HeadTile, Values, step};
 use super::qk_norm::{Gain, QkNorm, normalise, normalise_backward};
 use super::relative::{self, BUCKETS};
+use super::synthesizer::PositionTable;
 use super::{AttentionWeights, Layout};
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{Packed, Target, View};
+use crate::ops::kernels::matmul::{Target, View};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
 use crate::ops::residual::Parameter;
 
-/// The weighted sum of values by a single attention map.
+/// A head over a document, and where its queries, keys and values are.
+type At<'a> = (&'a HeadTile, HeadColumns);
+
+/// What all heads of a sublayer are.
 pub struct StandardHead {
     layout: Layout,
     sinks: Option<Tensor<(usize,), f32, Cpu>>,
     relative: Option<Tensor<(Const<BUCKETS>, usize), f32, Cpu>>,
     /// For each head what relative positions add, by distance.
     by_distance: Vec<Vec<f32>>,
+    /// Of heads with two maps.
+    difference: Option<Difference>,
+    /// In place of keys.
+    positions: Option<PositionTable>,
 }
 
 impl StandardHead {
@@ -45,56 +55,115 @@ impl StandardHead {
             by_distance: (0..layout.heads)
                 .map(|head| of_head(head).collect())
                 .collect(),
+            difference: weights.difference.as_ref().map(Difference::new),
+            positions: weights.positions().map(PositionTable::new),
         }
     }
 
-    /// How a head makes weights of scores, given the running sums of its forget gates and their stride.
-    pub fn scores(&self, head: usize, sums: (&[f32], usize)) -> HeadScores<'_> {
+    /// In place of keys.
+    pub fn positions(&self) -> Option<&PositionTable> {
+        self.positions.as_ref()
+    }
+
+    /// How a map of a head makes weights of scores, given the running sums of the head's forget gates and their stride.
+    pub fn scores(&self, [head, map]: [usize; 2], sums: (&[f32], usize)) -> HeadScores<'_> {
         let mut scores = HeadScores::with_sums(&self.layout, head, sums);
         if self.relative.is_some() {
             scores.addend = Addend::ByDistance(&self.by_distance[head]);
         }
         if let Some(sinks) = &self.sinks {
-            scores.sink = Some(host(sinks)[head]);
+            scores.sink = Some(host(sinks)[head * self.layout.maps() + map]);
         }
         scores
     }
 
     /// The same, where the sums are among the columns of a document.
-    pub fn scores_of(&self, tile: &HeadTile, columns: HeadColumns, qkv: &[f32]) -> HeadScores<'_> {
+    fn scores_of(&self, (tile, columns): At<'_>, map: usize, qkv: &[f32]) -> HeadScores<'_> {
         let sums = columns.of_head[0]..columns.of_head[0] + (tile.keys - 1) * columns.step + 1;
         let sums = qkv.get(sums).unwrap_or_default();
-        self.scores(tile.head, (sums, columns.step))
+        self.scores([tile.head, map], (sums, columns.step))
     }
 
-    /// Lengths of what is kept: the map, what the delta rule keeps, and the output before its norm.
-    fn lengths(tile: &HeadTile) -> [usize; 3] {
+    /// Writes the scores of a map, at and below the diagonal.
+    pub fn products(&self, (tile, columns): At<'_>, map: usize, qkv: &[f32], scores: &mut [f32]) {
+        let width = self.layout.compared();
+        let [q, k, _] = columns.views(qkv, map * width);
+        let target = Target::set(scores, step(tile.keys));
+        match &self.positions {
+            None => tile.products_to([q, k], width, target),
+            Some(table) => {
+                let bias = Some(table.bias(tile.keys));
+                tile.products_to([q, table.keys()], width, Target { bias, ..target });
+            }
+        }
+    }
+
+    /// From scores to the weights of a map, in place.
+    pub fn scores_to_weights(&self, at: At<'_>, map: usize, qkv: &[f32], saved: &mut [f32]) {
+        at.0.scores_to_weights(&self.scores_of(at, map, qkv), saved);
+    }
+
+    /// From two maps to the weights of values, for heads that subtract the second.
+    pub fn difference(&self, first: &[f32], second: &[f32]) -> Option<Scratch> {
+        self.difference.as_ref().map(|of| of.of(first, second))
+    }
+
+    /// The norm of heads' outputs, one after another, in place, if they have one.
+    pub fn norm(&self, heads: &mut [f32]) {
+        match &self.difference {
+            Some(difference) => difference.norm(heads),
+            None if self.layout.head_norm => {
+                normalise(QkNorm::Rms, Gain::One, heads, self.layout.head_dim);
+            }
+            None => {}
+        }
+    }
+
+    /// Lengths of what is kept: the map, a second one, what the delta rule keeps, and the output before its norm.
+    fn lengths(tile: &HeadTile) -> [usize; 4] {
         let (layout, head_dim) = (&tile.layout, tile.layout.head_dim);
         let of_delta = match layout.delta {
             true => delta::kept_len(tile.keys, head_dim),
             false => 0,
         };
-        let of_norm = usize::from(layout.head_norm) * tile.queries * head_dim;
-        [tile.saved_len(), of_delta, of_norm]
+        let of_norm = usize::from(layout.has_norm()) * tile.queries * head_dim;
+        let of_map = tile.saved_len();
+        [of_map, (layout.maps() - 1) * of_map, of_delta, of_norm]
     }
 
-    /// From the gradient of a head's weights to that of its scores, in place; accumulates those of what is added to
-    /// them.
+    /// What is learned: sinks, relative positions, λ, the gain of the norm, and keys of positions with their bias.
+    fn learned(&self) -> [Option<&dyn Parameter>; 6] {
+        fn one<P: Parameter>(parameter: &Option<P>) -> Option<&dyn Parameter> {
+            parameter.as_ref().map(|one| one as &dyn Parameter)
+        }
+        let of_difference = self.difference.as_ref().map(Difference::parameters);
+        let of_positions = self.positions.as_ref().map(PositionTable::parameters);
+        let [lambda, gain] = [0, 1].map(|i| of_difference.map(|of| of[i]));
+        let [w2, b2] = [0, 1].map(|i| of_positions.map(|of| of[i]));
+        [one(&self.sinks), one(&self.relative), lambda, gain, w2, b2]
+    }
+
+    /// Their gradients, concatenated.
+    fn split<'a>(&self, of_parameters: &'a mut [f32]) -> [&'a mut [f32]; 6] {
+        let length = |one: Option<&dyn Parameter>| one.map_or(0, |one| one.elements().len());
+        cut(self.learned().map(length), of_parameters)
+    }
+
+    /// From the gradient of a map to that of its scores, in place; accumulates those of what is added to them.
     pub fn map_backward(
         &self,
-        (tile, columns): (&HeadTile, HeadColumns),
-        (qkv, map): (&[f32], &[f32]),
+        (tile, columns): At<'_>,
+        (map, qkv, kept): (usize, &[f32], &[f32]),
         dmap: &mut [f32],
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let scores = self.scores_of(tile, columns, qkv);
+        let scores = self.scores_of((tile, columns), map, qkv);
         let mut added = vec![];
         let mut of_addend = scores.addend.gradient(&mut added, tile.keys);
-        let of_sink = tile.scores_to_weights_backward(&scores, map, dmap, &mut of_addend);
-        let (of_sinks, of_relative) =
-            of_parameters.split_at_mut(self.sinks.iter().count() * self.layout.heads);
-        if let Some(to) = of_sinks.get_mut(tile.head) {
+        let of_sink = tile.scores_to_weights_backward(&scores, kept, dmap, &mut of_addend);
+        let [of_sinks, of_relative, ..] = self.split(of_parameters);
+        if let Some(to) = of_sinks.get_mut(tile.head * self.layout.maps() + map) {
             *to += of_sink;
         }
         match scores.addend {
@@ -107,11 +176,54 @@ impl StandardHead {
         }
     }
 
+    /// The gradients of queries and keys, given that of the scores of a map.
+    pub fn products_backward(
+        &self,
+        (tile, columns): At<'_>,
+        (map, qkv, dscores): (usize, &[f32], &[f32]),
+        dqkv: &mut [f32],
+        of_parameters: &mut [f32],
+    ) {
+        let width = self.layout.compared();
+        let Some(table) = &self.positions else {
+            let channels = (map * width, width);
+            return columns.scores_backward(tile, channels, (qkv, dscores), dqkv);
+        };
+        let [hidden, ..] = columns.views(qkv, 0);
+        let target = Target::set(&mut dqkv[columns.starts[0]..], columns.query_step);
+        tile.queries_gradient(dscores, table.keys(), width, target);
+        let [.., of_table, of_bias] = self.split(of_parameters);
+        table.backward(tile, hidden, dscores, [of_table, of_bias]);
+    }
+
+    /// The gradient of a head's output before its norm, given that of the output with row stride `step`; `None` without
+    /// a norm.
+    fn norm_backward(
+        &self,
+        weighted: &[f32],
+        (dout, step): (&[f32], usize),
+        of_parameters: &mut [f32],
+    ) -> Option<Scratch> {
+        if !self.layout.has_norm() {
+            return None;
+        }
+        let (width, mut dweighted) = (self.layout.head_dim, Scratch::new(weighted.len()));
+        let [_, _, _, of_gain, ..] = self.split(of_parameters);
+        let rows = dweighted.chunks_exact_mut(width).zip(dout.chunks(step));
+        for ((d, dout), row) in rows.zip(weighted.chunks_exact(width)) {
+            d.copy_from_slice(&dout[..width]);
+            match &self.difference {
+                Some(difference) => difference.norm_backward(d, row, of_gain),
+                None => normalise_backward(QkNorm::Rms, Gain::One, (d, row), width, &mut []),
+            }
+        }
+        Some(dweighted)
+    }
+
     /// The delta rule for a head.
     fn correction<'a>(
         scores: &'a HeadScores<'a>,
-        tile: &HeadTile,
-        columns: HeadColumns,
+        (tile, columns): At<'_>,
         qkv: &'a [f32],
     ) -> Correction<'a> {
         let [_, keys, _] = columns.views(qkv, 0);
@@ -126,12 +238,7 @@ impl StandardHead {
     }
 
     /// The values that are weighted.
-    fn values<'a>(
-        tile: &HeadTile,
-        columns: HeadColumns,
-        qkv: &'a [f32],
-        of_delta: &'a [f32],
-    ) -> Values<'a> {
+    fn values<'a>((tile, columns): At<'_>, qkv: &'a [f32], of_delta: &'a [f32]) -> Values<'a> {
         let width = tile.layout.head_dim;
         if !tile.layout.delta {
             return columns.values(qkv, width);
@@ -144,9 +251,7 @@ impl StandardHead {
 
 impl HeadAttention for StandardHead {
     fn parameters(&self) -> Vec<&dyn Parameter> {
-        let sinks = self.sinks.iter().map(|one| one as &dyn Parameter);
-        let relative = self.relative.iter().map(|one| one as &dyn Parameter);
-        sinks.chain(relative).collect()
+        self.learned().into_iter().flatten().collect()
     }
 
     fn saved_len(&self, tile: &HeadTile) -> usize {
@@ -157,25 +262,31 @@ impl HeadAttention for StandardHead {
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        (_, qkv): (Option<&Packed<'_>>, &[f32]),
+        qkv: &[f32],
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
-        let width = tile.layout.head_dim;
-        let [map, of_delta, weighted] = cut(Self::lengths(tile), kept);
-        let scores = self.scores_of(tile, columns, qkv);
-        columns.attention_weights(tile, &scores, (0, width), qkv, map);
+        let (at, width) = ((tile, columns), tile.layout.head_dim);
+        let [first, second, of_delta, weighted] = cut(Self::lengths(tile), kept);
+        let maps = [&mut *first, &mut *second].into_iter().enumerate();
+        for (map, kept) in maps.take(tile.layout.maps()) {
+            self.products(at, map, qkv, kept);
+            self.scores_to_weights(at, map, qkv, kept);
+        }
         if tile.layout.delta {
-            Self::correction(&scores, tile, columns, qkv).forward(of_delta);
+            let scores = self.scores_of(at, 0, qkv);
+            Self::correction(&scores, at, qkv).forward(of_delta);
         }
-        let values = Self::values(tile, columns, qkv, of_delta);
-        if !tile.layout.head_norm {
-            return tile.apply_weights(map, values, Target::set(out, step));
+        let values = Self::values(at, qkv, of_delta);
+        let difference = self.difference(first, second);
+        let weights = difference.as_deref().unwrap_or(first);
+        if !tile.layout.has_norm() {
+            return tile.apply_weights(weights, values, Target::set(out, step));
         }
-        tile.apply_weights(map, values, Target::set(weighted, width));
+        tile.apply_weights(weights, values, Target::set(weighted, width));
         for (row, out) in weighted.chunks_exact(width).zip(out.chunks_mut(step)) {
             out[..width].copy_from_slice(row);
-            normalise(QkNorm::Rms, Gain::One, &mut out[..width], width);
+            self.norm(&mut out[..width]);
         }
     }
 
@@ -183,24 +294,22 @@ impl HeadAttention for StandardHead {
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        (_, qkv, kept): (Option<&Packed<'_>>, &[f32], &[f32]),
+        (qkv, kept): (&[f32], &[f32]),
         (dout, step): (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let (width, [of_map, of_delta, _]) = (tile.layout.head_dim, Self::lengths(tile));
-        let (map, rest) = kept.split_at(of_map);
+        let (at, width) = ((tile, columns), tile.layout.head_dim);
+        let [of_map, of_second, of_delta, _] = Self::lengths(tile);
+        let (first, rest) = kept.split_at(of_map);
+        let (second, rest) = rest.split_at(of_second);
         let (of_delta, weighted) = rest.split_at(of_delta);
-        let scores = self.scores_of(tile, columns, qkv);
-        let dweighted = tile
-            .layout
-            .head_norm
-            .then(|| norm_backward(weighted, (dout, step), width));
+        let dweighted = self.norm_backward(weighted, (dout, step), of_parameters);
         let dout = match &dweighted {
             Some(dweighted) => View::rows(dweighted, width),
             None => View::rows(dout, step),
         };
-        let values = Self::values(tile, columns, qkv, of_delta);
+        let values = Self::values(at, qkv, of_delta);
         let mut dcorrected = Scratch::new(if tile.layout.delta {
             tile.keys * width
         } else {
@@ -210,26 +319,32 @@ impl HeadAttention for StandardHead {
             true => Target::set(&mut dcorrected, width),
             false => columns.dvalues(dqkv),
         };
-        let mut dscores = tile.apply_weights_backward(map, values, dout, target);
-        let map = (qkv, map);
-        self.map_backward((tile, columns), map, &mut dscores, dqkv, of_parameters);
-        columns.scores_backward(tile, (0, width), (qkv, &dscores), dqkv);
+        let difference = self.difference(first, second);
+        let weights = difference.as_deref().unwrap_or(first);
+        let dfirst = tile.apply_weights_backward(weights, values, dout, target);
+        let dsecond = self.difference.as_ref().map(|of| {
+            let [_, _, of_vectors, ..] = self.split(of_parameters);
+            of.backward(tile, second, &dfirst, of_vectors)
+        });
+        let maps = [first, second].into_iter().zip([Some(dfirst), dsecond]);
+        for (map, (kept, d)) in maps.enumerate() {
+            let Some(mut d) = d else { continue };
+            self.map_backward(at, (map, qkv, kept), &mut d, dqkv, of_parameters);
+            self.products_backward(at, (map, qkv, &d), dqkv, of_parameters);
+        }
         if tile.layout.delta {
-            let correction = Self::correction(&scores, tile, columns, qkv);
+            let scores = self.scores_of(at, 0, qkv);
+            let correction = Self::correction(&scores, at, qkv);
             correct_backward(&correction, columns, of_delta, &mut dcorrected, dqkv);
         }
     }
-}
 
-/// The gradient of a head's output before its norm, given that of the output with row stride `step`.
-fn norm_backward(weighted: &[f32], (dout, step): (&[f32], usize), width: usize) -> Scratch {
-    let mut dweighted = Scratch::new(weighted.len());
-    let rows = dweighted.chunks_exact_mut(width).zip(dout.chunks(step));
-    for ((d, dout), row) in rows.zip(weighted.chunks_exact(width)) {
-        d.copy_from_slice(&dout[..width]);
-        normalise_backward(QkNorm::Rms, Gain::One, (d, row), width, &mut []);
+    fn finish(&self, of_parameters: &mut [f32]) {
+        if let Some(table) = &self.positions {
+            let [.., of_table, _] = self.split(of_parameters);
+            table.finish(of_table);
+        }
     }
-    dweighted
 }
 
 /// Backward of the delta rule, given the gradient of the corrected values: writes the gradients of values and β, adds

@@ -142,8 +142,7 @@ impl DocumentAttention for TalkingHeads {
         let lengths = Self::lengths(tile).map(|length| length * heads.len());
         let [scores, maps, mixed] = cut(lengths, kept);
         for ((tile, columns), scores) in heads.iter().zip(scores.chunks_exact_mut(tile.cells())) {
-            let [q, k, _] = columns.views(qkv, 0);
-            tile.products([q, k], width, scores);
+            self.heads.products((tile, *columns), 0, qkv, scores);
             tile.hide(scores);
         }
         let of_scores: Vec<&[f32]> = scores.chunks_exact(tile.cells()).collect();
@@ -151,8 +150,7 @@ impl DocumentAttention for TalkingHeads {
         let mut of_maps: Vec<&mut [f32]> = of_maps.map(|map| &mut map[..tile.cells()]).collect();
         mix(host(&self.weights.before), &of_scores, &mut of_maps);
         for ((tile, columns), map) in heads.iter().zip(maps.chunks_exact_mut(tile.saved_len())) {
-            let scores = self.heads.scores_of(tile, *columns, qkv);
-            tile.scores_to_weights(&scores, map);
+            self.heads.scores_to_weights((tile, *columns), 0, qkv, map);
         }
         let of_maps = maps.chunks_exact(tile.saved_len());
         let of_maps: Vec<&[f32]> = of_maps.map(|map| &map[..tile.cells()]).collect();
@@ -188,11 +186,19 @@ impl DocumentAttention for TalkingHeads {
         let weights: Vec<&[f32]> = maps.iter().map(|map| &map[..tile.cells()]).collect();
         let mut dmaps = mix_backward(host(&self.weights.after), &weights, &dmixed, of_after);
         for (((tile, columns), map), d) in heads.iter().zip(maps).zip(&mut dmaps) {
-            (self.heads).map_backward((tile, *columns), (qkv, map), d, dqkv, of_standard);
+            let map = (0, qkv, map);
+            (self.heads).map_backward((tile, *columns), map, d, dqkv, of_standard);
         }
         let dscores = mix_backward(host(&self.weights.before), &scores, &dmaps, of_before);
         for ((tile, columns), d) in heads.iter().zip(dscores) {
-            columns.scores_backward(tile, (0, width), (qkv, &d), dqkv);
+            let scores = (0, qkv, &*d);
+            (self.heads).products_backward((tile, *columns), scores, dqkv, of_standard);
         }
+    }
+
+    fn finish(&self, of_parameters: &mut [f32]) {
+        let own = self.weights.before.elements().len() + self.weights.after.elements().len();
+        let of_standard = of_parameters.len() - own;
+        HeadAttention::finish(&self.heads, &mut of_parameters[..of_standard]);
     }
 }

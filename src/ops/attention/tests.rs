@@ -76,6 +76,27 @@ const GATED_SYNTHESIZER: Layout = Layout {
     ..SYNTHESIZER
 };
 
+/// Rotated halves of heads that share keys and values, in a window.
+const DIFFERENTIAL_WITH_PARTS: Layout = Layout {
+    kv_heads: 1,
+    scoring: Scoring {
+        rotary: Some(rotary(2)),
+        ..WINDOW.scoring
+    },
+    ..DIFFERENTIAL
+};
+/// Capped scores of positions that fall with distance, in a window with a sink.
+const SYNTHESIZER_WITH_PARTS: Layout = Layout {
+    kv_heads: 1,
+    scoring: Scoring {
+        bias: Some(Bias::Alibi),
+        softcap: Some(0.7),
+        sink: Some(Sink::Learned),
+        ..WINDOW.scoring
+    },
+    ..SYNTHESIZER
+};
+
 const fn normed(qk_norm: QkNorm) -> Layout {
     Layout {
         qk_norm: Some(qk_norm),
@@ -197,11 +218,12 @@ fn tolerances(layout: &Layout, embed: usize) -> [f64; 2] {
         // The norm divides by what is left when products cancel.
         return [3e-4, 1e-4 * times];
     }
+    // Sums over a document, the quotients of norms, and scores that grow with both.
+    let is_rough = layout.delta || layout.forgets() || layout.qk_norm.is_some();
     match layout.head {
         // The norm divides by what is left when two maps cancel, which amplifies rounding errors.
-        HeadKind::Differential => [3e-4, 1e-5 * times],
-        // Sums over a document, the quotients of norms, and scores that grow with both.
-        _ if layout.delta || layout.forgets() || layout.qk_norm.is_some() => [1e-4, 1e-4],
+        HeadKind::Differential => [3e-4, if is_rough { 1e-4 } else { 1e-5 * times }],
+        _ if is_rough => [1e-4, 1e-4],
         // Rounding errors accumulate like a random walk over the channels.
         HeadKind::Standard | HeadKind::Synthesizer { .. } => [1e-5 * times.sqrt(); 2],
     }
@@ -322,7 +344,7 @@ fn check_shown_within(layout: Layout, tolerance: f64) {
         let values = projected(&normed, &weights.value);
         let mut heads = apply_maps(&maps, &values);
         if let Some(of) = &weights.difference {
-            differential::norm(&heads.clone(), &on_host(&of.head_norm), &mut heads, 4);
+            differential::Difference::new(of).norm(&mut heads);
         } else if adds_up(&layout) {
             check_sums(&maps);
         }
@@ -465,6 +487,14 @@ on_each_device!(wider_heads, |device| {
     }
     check(TALKING, 130);
 });
+on_each_device!(two_maps_with_parts, |device| check(
+    &device,
+    DIFFERENTIAL_WITH_PARTS
+));
+on_each_device!(scores_of_positions_with_parts, |device| check(
+    &device,
+    SYNTHESIZER_WITH_PARTS
+));
 
 // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
 // kernels.

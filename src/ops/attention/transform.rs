@@ -19,6 +19,7 @@ pub enum Side {
 
 /// The transformation of queries and keys, in the order of the fields.
 pub struct HeadTransform {
+    /// Channels that are compared, which are normalised and rotated together.
     head_dim: usize,
     norm: Option<(QkNorm, QkNormWeights<f32, Cpu>)>,
     /// The number of channels that are rotated, and cosine and sine for each position and pair of them:
@@ -46,10 +47,10 @@ impl HeadTransform {
         let layout = &weights.layout;
         let rotary = layout.scoring.rotary;
         Self {
-            head_dim: layout.head_dim,
+            head_dim: layout.compared(),
             norm: layout.qk_norm.zip(weights.qk_norm.clone()),
             rotary: rotary.map(|rotary| (rotary.channels, rotations(rotary, positions))),
-            activation: Activation::of(layout, weights.has_keys()),
+            activation: Activation::of(layout),
         }
     }
 
@@ -130,9 +131,9 @@ impl HeadTransform {
 }
 
 impl Activation {
-    fn of(layout: &Layout, has_keys: bool) -> Self {
+    fn of(layout: &Layout) -> Self {
         match layout.scoring.similarity {
-            _ if !has_keys => Self::Relu,
+            _ if !layout.has_keys() => Self::Relu,
             Similarity::FeatureMap => Self::FeatureMap,
             _ => Self::Identity,
         }

@@ -88,16 +88,36 @@ impl Layout {
         self.heads / self.kv_heads
     }
 
-    /// The factor of the dot product of query and key.
-    pub fn scale(&self) -> f64 {
-        self.scale_of(self.head_dim)
+    /// Number of attention maps of a head.
+    pub fn maps(&self) -> usize {
+        match self.head {
+            HeadKind::Differential => 2,
+            HeadKind::Standard | HeadKind::Synthesizer { .. } => 1,
+        }
     }
 
-    /// The same if only so many channels of them are compared.
-    pub fn scale_of(&self, width: usize) -> f64 {
+    /// Channels of a head that one of its maps compares. Rotations and norms of queries and keys, and sinks, take
+    /// those of each map for a head of its own.
+    pub fn compared(&self) -> usize {
+        self.head_dim / self.maps()
+    }
+
+    /// Whether queries are compared with keys.
+    pub fn has_keys(&self) -> bool {
+        !matches!(self.head, HeadKind::Synthesizer { .. })
+    }
+
+    /// Whether the heads' outputs are normalised.
+    pub fn has_norm(&self) -> bool {
+        self.head_norm || self.head == HeadKind::Differential
+    }
+
+    /// The factor of the dot product of query and key.
+    pub fn scale(&self) -> f64 {
         match self.qk_norm {
+            _ if !self.has_keys() => 1.0,
             Some(QkNorm::L2) => 1.0,
-            _ => self.scoring.scale(width),
+            _ => self.scoring.scale(self.compared()),
         }
     }
 
@@ -119,21 +139,22 @@ impl Layout {
         }
     }
 
-    /// Panics if there is no such sublayer.
-    fn check(&self) {
-        let groups = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
-        assert!(groups, "groups of heads share keys and values");
-        let is_standard = self.head == HeadKind::Standard;
-        let gated = Self {
+    /// Whether the GPU has kernels for it; its other layouts are computed by the reference.
+    #[cfg(feature = "cuda")]
+    pub(super) fn has_kernels(&self) -> bool {
+        let with_gate = Self {
             head: self.head,
             gate: self.gate,
             ..Self::softmax(self.heads, self.head_dim)
         };
-        assert!(
-            is_standard || *self == gated,
-            "only standard heads have other parts than a gate"
-        );
-        let halves = self.head != HeadKind::Differential || self.head_dim.is_multiple_of(2);
+        self.head == HeadKind::Standard || *self == with_gate
+    }
+
+    /// Panics if there is no such sublayer.
+    fn check(&self) {
+        let groups = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
+        assert!(groups, "groups of heads share keys and values");
+        let halves = self.head_dim.is_multiple_of(self.maps());
         assert!(halves, "differential heads are split into halves");
         let Scoring {
             rotary,
@@ -147,6 +168,18 @@ impl Layout {
         assert!(
             is_softmax || sink.is_none(),
             "a sink takes part in a softmax"
+        );
+        assert!(
+            self.head == HeadKind::Standard || (is_softmax && !self.head_norm),
+            "heads with two maps or without keys have the weights of a softmax"
+        );
+        assert!(
+            self.head != HeadKind::Differential || !self.talking,
+            "a head's maps are subtracted, not mixed with those of others"
+        );
+        assert!(
+            self.has_keys() || (self.qk_norm, rotary) == (None, None),
+            "a synthesizer has no keys to normalise or rotate"
         );
         let sums = matches!(similarity, Similarity::FeatureMap | Similarity::Taylor);
         assert!(
@@ -169,11 +202,12 @@ impl Layout {
                 || (is_product && window.is_none() && self.kv_heads == self.heads && !is_learned),
             "the delta rule corrects the values of products"
         );
-        let fits =
-            |rotary: Rotary| rotary.channels.is_multiple_of(2) && rotary.channels <= self.head_dim;
+        let fits = |rotary: Rotary| {
+            rotary.channels.is_multiple_of(2) && rotary.channels <= self.compared()
+        };
         assert!(
             rotary.is_none_or(fits),
-            "pairs of a head's channels are rotated"
+            "pairs of channels of a map are rotated"
         );
     }
 }
@@ -199,7 +233,7 @@ pub struct AttentionWeights<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub difference: Option<DifferenceWeights<N, D>>,
     /// Of normalised queries and keys.
     pub qk_norm: Option<QkNormWeights<N, D>>,
-    /// `[heads]`: the score of each head's sink.
+    /// `[heads * maps]`: the score of the sink of each map of each head.
     pub sinks: Option<Tensor<(usize,), N, D>>,
     /// `[32, heads]`: what each bucket of distances adds to scores.
     pub relative: Option<Tensor<(Const<BUCKETS>, usize), N, D>>,
@@ -263,7 +297,7 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
                 .map(|norm| norm.zeros(device, &layout))
                 .transpose()?,
             sinks: (layout.scoring.sink == Some(Sink::Learned))
-                .then(|| device.try_zeros_like(&(layout.heads,)))
+                .then(|| device.try_zeros_like(&(layout.heads * layout.maps(),)))
                 .transpose()?,
             relative: (layout.scoring.bias == Some(Bias::Relative))
                 .then(|| device.try_zeros_like(&(Const::<BUCKETS>, layout.heads)))
@@ -289,9 +323,28 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
 }
 
 impl<const EMBED: usize, N: Dtype, D: Storage<N>> AttentionWeights<EMBED, N, D> {
-    /// Whether queries are compared with keys.
-    pub fn has_keys(&self) -> bool {
-        matches!(self.scores, ScoreWeights::DotProduct(_))
+    /// To queries, or to the hidden layer that takes their place.
+    pub fn query(&self) -> &ToHeads<EMBED, N, D> {
+        match &self.scores {
+            ScoreWeights::DotProduct(comparison) => &comparison.query,
+            ScoreWeights::Positions(of) => &of.hidden,
+        }
+    }
+
+    /// To keys, if there are any.
+    pub fn key(&self) -> Option<&ToHeads<EMBED, N, D>> {
+        match &self.scores {
+            ScoreWeights::DotProduct(comparison) => Some(&comparison.key),
+            ScoreWeights::Positions(_) => None,
+        }
+    }
+
+    /// What the scores of positions are computed from, in place of keys.
+    pub fn positions(&self) -> Option<&PositionWeights<EMBED, N, D>> {
+        match &self.scores {
+            ScoreWeights::DotProduct(_) => None,
+            ScoreWeights::Positions(of) => Some(of),
+        }
     }
 
     /// The projections to keys and queries.

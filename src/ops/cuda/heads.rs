@@ -10,7 +10,7 @@ use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
 use crate::ops::attention::{
-    AttentionDropout, AttentionWeights, Bias, Layout, Scoring, Similarity,
+    AttentionDropout, AttentionWeights, Bias, HeadKind, Layout, Scoring, Similarity,
 };
 use crate::ops::bridge::cuda::address;
 use crate::ops::dropout::Dropout;
@@ -230,10 +230,12 @@ impl Arguments {
 }
 
 impl HeadLayout {
-    /// Without anything learned.
-    pub fn new(of: Layout) -> Self {
+    /// Without a position bias and learned sinks. To the kernels a head is one map of queries and keys: heads with two
+    /// call them once for each, and heads without keys lay them out.
+    pub fn new(layout: Layout) -> Self {
+        let head = HeadKind::Standard;
         Self {
-            of,
+            of: Layout { head, ..layout },
             position_bias: NULL,
             sinks: NULL,
             relative: NULL,

@@ -7,6 +7,9 @@ use crate::kinds::Listed;
 /// The keys of the file that decide that a kind is impossible, and why, as a sentence about the kind.
 pub type Refusal = (&'static [&'static str], String);
 
+/// The key of a part, and why a kind cannot have it, as a sentence about the kind.
+pub type Lack = (&'static str, &'static str);
+
 /// What the configuration knows of a kind of attention.
 #[derive(Clone, Copy, Debug)]
 pub struct KindOfAttention {
@@ -30,10 +33,12 @@ pub struct KindOfAttention {
     pub bias: Option<BiasSpec>,
     /// The number of heads of keys and values that it is a name for.
     pub kv_heads: Option<usize>,
+    /// Number of maps of a head: each compares an equal part of its channels.
+    pub maps: usize,
     /// The keys of `[model.attention]` that it has to have.
     pub requires: &'static [&'static str],
-    /// Further keys that it may have.
-    pub takes: &'static [&'static str],
+    /// The keys of parts that it cannot have, each with the reason; it may have all others.
+    pub lacks: &'static [Lack],
     /// The longest document, in tokens, for a given context length.
     pub longest: fn(usize) -> usize,
     /// Why a model is impossible; `None` if it is not.
@@ -43,7 +48,21 @@ pub struct KindOfAttention {
 impl KindOfAttention {
     /// Whether its table may have a key.
     pub fn has(&self, key: &str) -> bool {
-        key == "kind" || self.requires.contains(&key) || self.takes.contains(&key)
+        key == "kind" || self.takes().contains(&key)
+    }
+
+    /// The keys besides `kind` that its table may have; first those that it has to.
+    pub fn takes(&self) -> Vec<&'static str> {
+        let mut keys = self.requires.to_vec();
+        let is_further = |key: &&str| !self.requires.contains(key) && self.why_not(key).is_none();
+        keys.extend(PARTS.iter().filter(|key| is_further(key)));
+        keys
+    }
+
+    /// Why it cannot have a part; `None` if it can.
+    pub fn why_not(&self, key: &str) -> Option<&'static str> {
+        let lack = self.lacks.iter().find(|(lacked, _)| *lacked == key);
+        lack.map(|(_, why)| *why)
     }
 
     /// Whether it is a name for a value of a key.
@@ -61,7 +80,6 @@ impl KindOfAttention {
 pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     KindOfAttention {
         bias: Some(BiasSpec::Alibi),
-        takes: SOFTMAX_PARTS,
         ..kind(
             "alibi",
             "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
@@ -70,7 +88,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: SUMMED_PARTS,
+        lacks: &[SUMMED_BIAS, NO_SOFTMAX, SUMMED_CAP, SUMMED_HEADS],
         ..kind(
             "based",
             "the Taylor series 1 + s + s²/2 instead of a softmax (Arora et al. 2024)",
@@ -80,7 +98,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     },
     KindOfAttention {
         other_names: &["deltanet"],
-        takes: &[ROTARY, GATE],
+        lacks: CORRECTED,
         ..kind(
             "delta",
             "linear attention whose values replace what their keys recall (Yang et al. 2024)",
@@ -89,7 +107,11 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: &[GATE],
+        maps: 2,
+        lacks: &[(
+            TALKING_HEADS,
+            "it subtracts the two maps within a head instead of mixing those of all heads",
+        )],
         refuses: odd_heads,
         ..kind(
             "differential",
@@ -100,7 +122,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     },
     KindOfAttention {
         other_names: &["gated-deltanet"],
-        takes: &[ROTARY, GATE],
+        lacks: CORRECTED,
         ..kind(
             "gated-delta",
             "the delta rule with forget gates (Yang et al. 2025)",
@@ -110,7 +132,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     },
     KindOfAttention {
         other_names: &["gla"],
-        takes: SUMMED_PARTS,
+        lacks: &[OWN_BIAS, NO_SOFTMAX, SUMMED_CAP, SUMMED_HEADS],
         ..kind(
             "gated-linear",
             "linear attention with forget gates, one per head (Yang et al. 2024)",
@@ -121,7 +143,6 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     KindOfAttention {
         other_names: &["gqa"],
         requires: &[KV_HEADS],
-        takes: SOFTMAX_PARTS,
         ..kind(
             "grouped-query",
             "groups of heads share keys and values (Ainslie et al. 2023)",
@@ -130,7 +151,13 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: &[KV_HEADS, WINDOW, QK_NORM, GATE],
+        lacks: &[
+            (ROTARY, "a rotation could make its weights negative"),
+            SUMMED_BIAS,
+            NO_SOFTMAX,
+            SUMMED_CAP,
+            SUMMED_HEADS,
+        ],
         ..kind(
             "linear",
             "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
@@ -141,16 +168,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     KindOfAttention {
         other_names: &["mqa"],
         kv_heads: Some(1),
-        takes: &[
-            WINDOW,
-            ROTARY,
-            BIAS,
-            QK_NORM,
-            SINK,
-            GATE,
-            SOFTCAP,
-            TALKING_HEADS,
-        ],
+        lacks: &[(KV_HEADS, "it is a name for `kv_heads = 1`")],
         ..kind(
             "multi-query",
             "all heads share keys and values (Shazeer 2019)",
@@ -161,6 +179,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     KindOfAttention {
         is_network: true,
         requires: &["bottleneck"],
+        lacks: OF_BLOCKS,
         refuses: no_bottleneck,
         ..kind(
             "perceiver",
@@ -171,7 +190,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     },
     KindOfAttention {
         other_names: &["retnet"],
-        takes: SUMMED_PARTS,
+        lacks: &[OWN_BIAS, NO_SOFTMAX, SUMMED_CAP, SUMMED_HEADS],
         ..kind(
             "retention",
             "linear attention that decays with distance, each head at its own rate (Sun et al. 2023)",
@@ -182,7 +201,6 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     KindOfAttention {
         other_names: &["rotary"],
         rotary: Some(ROTARY_DEFAULT),
-        takes: SOFTMAX_PARTS,
         ..kind(
             "rope",
             "queries and keys rotated by their position (Su et al. 2021)",
@@ -191,7 +209,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: SCORE_PARTS,
+        lacks: &[NO_SOFTMAX],
         ..kind(
             "sigmoid",
             "a sigmoid of each score instead of a softmax over all (Ramapuram et al. 2024)",
@@ -201,7 +219,6 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     },
     KindOfAttention {
         requires: &[WINDOW],
-        takes: SOFTMAX_PARTS,
         ..kind(
             "sliding-window",
             "each token attends only to the last few tokens (Beltagy et al. 2020)",
@@ -210,7 +227,6 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: SOFTMAX_PARTS,
         ..kind(
             "softmax",
             "causal multi-head softmax attention (Vaswani et al. 2017)",
@@ -219,7 +235,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: SCORE_PARTS,
+        lacks: &[NO_SOFTMAX],
         ..kind(
             "stick-breaking",
             "each key, from the last on, takes its part of what is left (Tan et al. 2024)",
@@ -228,7 +244,10 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: &[GATE],
+        lacks: &[
+            (ROTARY, "it has no keys to rotate"),
+            (QK_NORM, "it has no keys to normalise"),
+        ],
         // As in the assignment: the last token of a document is only ever a target.
         longest: |context| context - 1,
         ..kind(
@@ -239,7 +258,6 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: SOFTMAX_PARTS,
         ..kind(
             "vanilla",
             "softmax attention by the name that it has in the assignment",
@@ -258,23 +276,8 @@ const GATE: &str = "gate";
 const SOFTCAP: &str = "softcap";
 const TALKING_HEADS: &str = "talking_heads";
 
-/// The parts of kinds that make each weight of its own score.
-const SCORE_PARTS: &[&str] = &[
-    KV_HEADS,
-    WINDOW,
-    ROTARY,
-    BIAS,
-    QK_NORM,
-    GATE,
-    SOFTCAP,
-    TALKING_HEADS,
-];
-
-/// The parts of kinds whose weights a state can sum up.
-const SUMMED_PARTS: &[&str] = &[KV_HEADS, WINDOW, ROTARY, QK_NORM, GATE];
-
-/// The parts of softmax attention.
-const SOFTMAX_PARTS: &[&str] = &[
+/// The keys of the parts.
+const PARTS: [&str; 9] = [
     KV_HEADS,
     WINDOW,
     ROTARY,
@@ -286,7 +289,55 @@ const SOFTMAX_PARTS: &[&str] = &[
     TALKING_HEADS,
 ];
 
-/// A kind without further keys.
+const NO_SOFTMAX: Lack = (SINK, "it has no softmax that a sink could take part in");
+
+const SUMMED_BIAS: Lack = (
+    BIAS,
+    "its state sums up all keys, so nothing can be added to the score of one",
+);
+const SUMMED_CAP: Lack = (
+    SOFTCAP,
+    "its state sums up all keys, so the score of one cannot be bounded",
+);
+const SUMMED_HEADS: Lack = (
+    TALKING_HEADS,
+    "its state sums up all keys, so heads cannot mix the scores of one",
+);
+const OWN_BIAS: Lack = (BIAS, "it forgets by a bias of its own");
+
+/// Of the delta rule.
+const CORRECTED: &[Lack] = &[
+    (
+        KV_HEADS,
+        "each head corrects its own values by its own keys",
+    ),
+    (
+        WINDOW,
+        "later values were corrected by those outside a window",
+    ),
+    (BIAS, "what it forgets is part of the correction"),
+    (QK_NORM, "its queries and keys have length 1 already"),
+    NO_SOFTMAX,
+    SUMMED_CAP,
+    SUMMED_HEADS,
+];
+
+const NETWORK: &str = "it is a network of its own, whose attention is plain";
+
+/// Of a network that is not made of blocks with one attention each.
+const OF_BLOCKS: &[Lack] = &[
+    (KV_HEADS, NETWORK),
+    (WINDOW, NETWORK),
+    (ROTARY, NETWORK),
+    (BIAS, NETWORK),
+    (QK_NORM, NETWORK),
+    (SINK, NETWORK),
+    (GATE, NETWORK),
+    (SOFTCAP, NETWORK),
+    (TALKING_HEADS, NETWORK),
+];
+
+/// A kind that takes all parts and requires none.
 const fn kind(
     name: &'static str,
     about: &'static str,
@@ -303,8 +354,9 @@ const fn kind(
         rotary: None,
         bias: None,
         kv_heads: None,
+        maps: 1,
         requires: &[],
-        takes: &[],
+        lacks: &[],
         longest: |context| context,
         refuses: |_| None,
     }
@@ -349,5 +401,28 @@ impl Listed for KindOfAttention {
 
     fn other_names(&self) -> &'static [&'static str] {
         self.other_names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::schema::ATTENTION_PARTS;
+
+    #[test]
+    fn kinds_lack_keys_of_parts_alone() {
+        for kind in ATTENTION_KINDS {
+            for (key, _) in kind.lacks {
+                assert!(PARTS.contains(key), "{} lacks {key}", kind.name);
+                assert!(!kind.requires.contains(key), "{} and {key}", kind.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_part_has_a_key() {
+        let keys = ATTENTION_PARTS.map(|part| part.key.split(' ').next());
+        assert!(PARTS.iter().all(|key| keys.contains(&Some(*key))));
+        assert!(keys.iter().flatten().all(|key| PARTS.contains(key)));
     }
 }

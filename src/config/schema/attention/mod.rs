@@ -167,12 +167,9 @@ pub struct AttentionSpec {
 /// The keys of each kind, for [`KINDS`].
 fn own_keys() -> Value {
     let own = |kind: &KindOfAttention| {
-        let further = kind.takes.iter().filter(|key| !kind.requires.contains(key));
-        let takes: Vec<&str> = kind.requires.iter().chain(further).copied().collect();
-        (
-            kind.name.to_owned(),
-            json!({"takes": takes, "requires": kind.requires}),
-        )
+        let lacks: BTreeMap<_, _> = kind.lacks.iter().copied().collect();
+        let own = json!({"takes": kind.takes(), "requires": kind.requires, "lacks": lacks});
+        (kind.name.to_owned(), own)
     };
     kinds_of("kind", ATTENTION_KINDS.iter().map(own))
 }

@@ -7,10 +7,13 @@
 //!
 //! There are as many heads here as without the subtraction, each with maps of half its width; the authors halve the
 //! number of heads instead. Dropout is an addition for consistency with the other kinds.
+//!
+//! With other parts, each map is that of a head of d channels: its queries and keys are rotated and normalised as such,
+//! as in the authors' code, and it has a sink of its own. What positions add to a head's scores is added in both maps.
 
+mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
-mod head;
 #[cfg(any(test, feature = "cuda"))]
 pub(super) mod reference;
 
@@ -18,14 +21,8 @@ use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::head_scores::HeadScores;
-use super::{HeadKind, Layout, compare};
-use crate::ops::maps::{HeadMap, on_host};
 use crate::ops::parameters::named_weights;
-use head::Lambda;
-#[cfg(test)]
-pub(super) use head::norm;
-pub(super) use head::{DifferentialHead, attend_twice};
+pub(super) use cpu::Difference;
 
 /// λ_init of Ye et al. 2025: the value of λ if the learned vectors cancel; `1 - λ_init` scales the heads'
 /// outputs. Here it is the same for all layers, which they found to work as well (§3.8).
@@ -59,41 +56,5 @@ named_weights! {
     impl [] DifferenceWeights<> {
         lambda: "lambda",
         head_norm: "head_norm.weight",
-    }
-}
-
-/// For every head the difference of its two maps, from queries and keys, heads side by side. Each row adds up to
-/// `1 − λ`, and some weights are negative.
-pub(super) fn maps<N: Dtype, D: Storage<N>>(
-    queries_and_keys: [&[f32]; 2],
-    weights: &DifferenceWeights<N, D>,
-    layout: Layout,
-) -> Vec<HeadMap> {
-    let lambda = Lambda::of(&on_host(&weights.lambda)).value;
-    let layout = half_of(layout);
-    let of_half = |half: usize| {
-        // The channels of this half in each head, heads side by side.
-        let [queries, keys] = queries_and_keys.map(|rows| -> Vec<f32> {
-            let halves = rows.chunks_exact(layout.head_dim);
-            halves.skip(half).step_by(2).flatten().copied().collect()
-        });
-        compare([&queries, &keys], layout, None, |head| {
-            HeadScores::plain(&layout, head)
-        })
-    };
-    let mut maps = of_half(0);
-    for (map, second) in maps.iter_mut().zip(of_half(1)) {
-        let pairs = map.weights.iter_mut().zip(second.weights);
-        pairs.for_each(|(first, second)| *first -= lambda * second);
-    }
-    maps
-}
-
-/// The layout of one of a head's two maps.
-fn half_of(layout: Layout) -> Layout {
-    Layout {
-        head_dim: layout.head_dim / 2,
-        head: HeadKind::Standard,
-        ..layout
     }
 }

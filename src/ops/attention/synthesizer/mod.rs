@@ -2,26 +2,22 @@
 //! al. 2021, Synthesizer, §3.1; one `W2` for all heads as in CS224N's assignment 5).
 //!
 //! Within each document and head, values are weighted by `softmax(relu(x W1 + b1) W2 + b2)` over the positions at or
-//! before the token's; scores are not scaled.
+//! before the token's; scores are not scaled. So the hidden layer takes the place of queries, and a column of `W2` that
+//! of the key of each position, with a bias of its score.
 
-mod cached;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
-mod head;
 #[cfg(any(test, feature = "cuda"))]
 pub(super) mod reference;
+mod table;
 
 use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::heads::HeadTile;
 use super::{Layout, ToHeads};
-use crate::ops::kernels::rows::relu;
-use crate::ops::maps::{HeadMap, on_host, projected};
 use crate::ops::parameters::{Linear, named_weights};
-pub(super) use cached::CachedSynthesizer;
-pub(super) use head::SynthesizerHead;
+pub(super) use table::PositionTable;
 
 /// What scores are computed from, with the names of the reference.
 #[derive(Clone, Debug)]
@@ -52,28 +48,4 @@ named_weights! {
         w2: "w2",
         b2: "b2",
     }
-}
-
-/// The map of every head over the normalised stream of one document, whose keys are positions. Each row adds up to 1.
-pub(super) fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
-    normed: &[f32],
-    weights: &PositionWeights<EMBED, N, D>,
-    layout: Layout,
-) -> Vec<HeadMap> {
-    let (tokens, width, head_dim) = (normed.len() / EMBED, layout.width(), layout.head_dim);
-    let mut hidden = projected(normed, &weights.hidden);
-    relu(&mut hidden);
-    let (w2, b2) = (on_host(&weights.w2), on_host(&weights.b2));
-    let positions = b2.len();
-    assert!(tokens <= positions, "a document has too many tokens");
-    let maps = (0..layout.heads).map(|head| {
-        let tile = HeadTile::without_dropout([tokens; 2], head, layout);
-        tile.map_from_scores(&tile.plain_scores(), |token, position| {
-            let hidden = &hidden[token * width + head * head_dim..][..head_dim];
-            let column = w2[position..].iter().step_by(positions);
-            let product: f32 = hidden.iter().zip(column).map(|(h, w)| h * w).sum();
-            product + b2[position]
-        })
-    });
-    maps.collect()
 }

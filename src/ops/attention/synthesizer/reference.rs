@@ -1,21 +1,17 @@
-//! The reference, on documents padded as in the reference of attention.
+//! The reference of the scores of positions.
 
 use dfdx::shapes::{Axis, Dtype, HasShape};
 use dfdx::tensor::Tape;
 use dfdx::tensor_ops::{BroadcastTo, Device, ReshapeTo, TryAdd, TryMatMul};
 
 use super::PositionWeights;
-use crate::ops::attention::AttentionDropout;
-use crate::ops::attention::reference::{PaddedBatch, Rows};
+use crate::ops::attention::reference::{Heads, Scores};
 
-/// The heads' outputs, side by side, from those of the hidden layer, after its activation, and of values.
-pub fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
-    padded: &PaddedBatch<'_>,
-    [hidden, v]: [Rows<N, D, T>; 2],
+/// The scores of all positions of the longest document, from the heads' hidden layers.
+pub fn scores<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    hidden: Heads<N, D, T>,
     weights: &PositionWeights<EMBED, N, D>,
-    dropout: AttentionDropout,
-) -> Result<Rows<N, D, T>, D::Err> {
-    let (hidden, v) = (padded.heads(0, hidden)?, padded.heads(1, v)?);
+) -> Result<Scores<N, D, T>, D::Err> {
     let (documents, heads, n, head_dim) = *hidden.shape();
     // The first `n` positions, selected by a product with a 0/1 matrix.
     let positions = weights.b2.shape().0;
@@ -29,7 +25,5 @@ pub fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     let hidden = hidden.try_reshape_like(&(rows, head_dim))?;
     let b2 = b2.try_broadcast_like::<_, Axis<0>>(&(rows, n))?;
     let scores = hidden.try_matmul(w2)?.try_add(b2)?;
-    let scores = scores.try_reshape_like(&(documents, heads, n, n))?;
-    let weights_of_positions = padded.scores_to_weights(scores)?;
-    padded.flat(padded.apply_weights(weights_of_positions, v, dropout)?)
+    scores.try_reshape_like(&(documents, heads, n, n))
 }

@@ -1,0 +1,89 @@
+//! The keys of positions, on slices: every head compares with the same table.
+
+use dfdx::tensor::{Cpu, Tensor};
+
+use super::PositionWeights;
+use crate::ops::attention::heads::{HeadTile, step};
+use crate::ops::bridge::host;
+use crate::ops::kernels::matmul::{Target, View};
+use crate::ops::kernels::rows::wide;
+use crate::ops::kernels::scratch::Scratch;
+use crate::ops::residual::Parameter;
+
+/// What takes the place of keys.
+pub struct PositionTable {
+    w2: Tensor<(usize, usize), f32, Cpu>,
+    b2: Tensor<(usize,), f32, Cpu>,
+}
+
+impl PositionTable {
+    pub fn new<const EMBED: usize>(weights: &PositionWeights<EMBED, f32, Cpu>) -> Self {
+        Self {
+            w2: weights.w2.clone(),
+            b2: weights.b2.clone(),
+        }
+    }
+
+    pub fn parameters(&self) -> [&dyn Parameter; 2] {
+        [&self.w2, &self.b2]
+    }
+
+    /// The longest document, in tokens.
+    fn positions(&self) -> usize {
+        host(&self.b2).len()
+    }
+
+    /// The keys: `[positions, head_dim]`.
+    pub fn keys(&self) -> View<'_> {
+        View::rows(host(&self.w2), self.positions()).t()
+    }
+
+    /// What is added to the scores of the first positions.
+    pub fn bias(&self, positions: usize) -> &[f32] {
+        &host(&self.b2)[..positions]
+    }
+
+    /// The score of a position, given a head's hidden channels.
+    pub fn score(&self, hidden: &[f32], position: usize) -> f32 {
+        let column = host(&self.w2)[position..].iter().step_by(self.positions());
+        let product: f32 = hidden.iter().zip(column).map(|(h, w)| h * w).sum();
+        product + host(&self.b2)[position]
+    }
+
+    /// Accumulates the gradients of the table, transposed (`[positions, head_dim]`; see [`Self::finish`]), and of the
+    /// bias, given that of a head's scores.
+    pub fn backward(
+        &self,
+        tile: &HeadTile,
+        hidden: View<'_>,
+        dscores: &[f32],
+        [dw2, db2]: [&mut [f32]; 2],
+    ) {
+        let head_dim = tile.layout.head_dim;
+        let target = Target {
+            add: true,
+            ..Target::set(dw2, head_dim)
+        };
+        tile.keys_gradient(dscores, hidden, head_dim, target);
+        wide!({
+            for row in dscores.chunks_exact(step(tile.keys)) {
+                let sums = db2.iter_mut().zip(&row[..tile.keys]);
+                sums.for_each(|(sum, d)| *sum += d);
+            }
+        });
+    }
+
+    /// Turns the accumulated gradient of the table into that of `w2`, in place.
+    pub fn finish(&self, dw2: &mut [f32]) {
+        let positions = self.positions();
+        let head_dim = dw2.len() / positions;
+        let mut transposed = Scratch::new(dw2.len());
+        transposed.copy_from_slice(dw2);
+        for (channel, row) in dw2.chunks_exact_mut(positions).enumerate() {
+            let column = transposed[channel..].iter().step_by(head_dim);
+            row.iter_mut()
+                .zip(column)
+                .for_each(|(to, from)| *to = *from);
+        }
+    }
+}
