@@ -1,48 +1,8 @@
-//! What a head computes from its queries, keys and values over one document, on slices.
+//! What heads compute from their queries, keys and values over one document, on slices.
 
 use super::heads::{HeadTile, Values};
 use crate::ops::kernels::matmul::{Target, View};
-use crate::ops::kernels::shards::take;
 use crate::ops::residual::Parameter;
-
-/// The computation of one attention head, forward and backward.
-pub trait HeadAttention: Send + Sync + 'static {
-    /// Learned parameters besides the projections, in the order in which backward writes their gradients.
-    fn parameters(&self) -> Vec<&dyn Parameter> {
-        vec![]
-    }
-
-    /// Number of elements that a head saves for backward.
-    fn saved_len(&self, tile: &HeadTile) -> usize {
-        tile.saved_len()
-    }
-
-    /// Writes what backward needs, and the head's output: `[queries, head_dim]` with row stride `step`.
-    fn attend(
-        &self,
-        tile: &HeadTile,
-        columns: HeadColumns,
-        qkv: &[f32],
-        kept: &mut [f32],
-        out: (&mut [f32], usize),
-    );
-
-    /// Backward of [`Self::attend`], given the gradient of its output: writes the gradients of queries,
-    /// keys and values (accumulates those of keys and values if another head of the group has written them
-    /// already), and accumulates those of [`Self::parameters`]; see [`Self::finish`].
-    fn attend_backward(
-        &self,
-        tile: &HeadTile,
-        columns: HeadColumns,
-        saved: (&[f32], &[f32]),
-        dout: (&[f32], usize),
-        dqkv: &mut [f32],
-        of_parameters: &mut [f32],
-    );
-
-    /// Turns what backward has accumulated over a shard into the gradients of [`Self::parameters`].
-    fn finish(&self, _of_parameters: &mut [f32]) {}
-}
 
 /// The computation of all heads over a document, forward and backward.
 pub trait DocumentAttention: Send + Sync + 'static {
@@ -61,7 +21,8 @@ pub trait DocumentAttention: Send + Sync + 'static {
         out: (&mut [f32], usize),
     );
 
-    /// Backward of [`Self::attend`]: see [`HeadAttention::attend_backward`].
+    /// Backward of [`Self::attend`], given the gradient of its output: writes the gradients of queries, keys and values,
+    /// and accumulates those of [`Self::parameters`]; see [`Self::finish`].
     fn attend_backward(
         &self,
         heads: &[DocumentHead],
@@ -72,60 +33,11 @@ pub trait DocumentAttention: Send + Sync + 'static {
     );
 
     /// Turns what backward has accumulated over a shard into the gradients of [`Self::parameters`].
-    fn finish(&self, _of_parameters: &mut [f32]) {}
+    fn finish(&self, of_parameters: &mut [f32]);
 }
 
 /// A head over a document, and where its queries, keys and values are.
 pub type DocumentHead = (HeadTile, HeadColumns);
-
-/// Heads that are computed one after another.
-impl<H: HeadAttention> DocumentAttention for H {
-    fn parameters(&self) -> Vec<&dyn Parameter> {
-        HeadAttention::parameters(self)
-    }
-
-    fn saved_len(&self, heads: &[DocumentHead]) -> usize {
-        let of_heads = heads.iter();
-        of_heads
-            .map(|(tile, _)| HeadAttention::saved_len(self, tile))
-            .sum()
-    }
-
-    fn attend(
-        &self,
-        heads: &[DocumentHead],
-        qkv: &[f32],
-        mut kept: &mut [f32],
-        (out, step): (&mut [f32], usize),
-    ) {
-        for (tile, columns) in heads {
-            let kept = take(&mut kept, HeadAttention::saved_len(self, tile));
-            let out = &mut out[tile.head * tile.layout.head_dim..];
-            HeadAttention::attend(self, tile, *columns, qkv, kept, (out, step));
-        }
-    }
-
-    fn attend_backward(
-        &self,
-        heads: &[DocumentHead],
-        (qkv, mut kept): (&[f32], &[f32]),
-        (dout, step): (&[f32], usize),
-        dqkv: &mut [f32],
-        of_parameters: &mut [f32],
-    ) {
-        for (tile, columns) in heads {
-            let (own, rest) = kept.split_at(HeadAttention::saved_len(self, tile));
-            kept = rest;
-            let dout = (&dout[tile.head * tile.layout.head_dim..], step);
-            let saved = (qkv, own);
-            HeadAttention::attend_backward(self, tile, *columns, saved, dout, dqkv, of_parameters);
-        }
-    }
-
-    fn finish(&self, of_parameters: &mut [f32]) {
-        HeadAttention::finish(self, of_parameters);
-    }
-}
 
 /// Where the queries, keys and values of one head over one document start in matrices with those of all
 /// tokens, which lie in one slice; in self-attention they are one matrix.

@@ -50,11 +50,6 @@ impl HeadTile {
         self.saved_lengths().iter().sum()
     }
 
-    /// How the head makes weights of scores if it has no learned parts.
-    pub fn plain_scores(&self) -> HeadScores<'static> {
-        HeadScores::plain(&self.layout, self.head)
-    }
-
     /// Number of elements of a matrix with a row for each query.
     pub fn cells(&self) -> usize {
         self.queries * step(self.keys)
@@ -121,31 +116,15 @@ impl HeadTile {
         }
     }
 
-    /// Writes the attention weights of `width` channels of queries and keys.
-    pub fn compare(
-        &self,
-        scores: &HeadScores<'_>,
-        queries_and_keys: [View<'_>; 2],
-        width: usize,
-        weights: &mut [f32],
-    ) {
-        self.products(queries_and_keys, width, weights);
-        self.scores_to_weights(scores, weights);
-    }
-
-    /// Writes their scores, at and below the diagonal.
-    pub fn products(&self, [q, k]: [View<'_>; 2], width: usize, scores: &mut [f32]) {
-        self.products_to([q, k], width, Target::set(scores, step(self.keys)));
-    }
-
-    /// The same to a target, which may have a bias.
-    pub fn products_to(&self, [q, k]: [View<'_>; 2], width: usize, target: Target<'_>) {
+    /// Writes the scores of `width` channels of queries and keys, at and below the diagonal, to a target which may have a
+    /// bias.
+    pub fn products(&self, [q, k]: [View<'_>; 2], width: usize, target: Target<'_>) {
         let keys = Packed::new(k.t(), width, self.keys);
         let (left, part) = (q.left(), Part::LowerResult);
         multiply(self.queries, left, &keys, self.scale(), part, target);
     }
 
-    /// The gradient of the queries in [`Self::compare`], from that of the scores.
+    /// The gradient of the queries in [`Self::products`], from that of the scores.
     pub fn queries_gradient(&self, dscores: &[f32], k: View<'_>, width: usize, to: Target<'_>) {
         let (keys, scale) = (Packed::new(k, self.keys, width), self.scale());
         let left = Left::Rows(dscores, step(self.keys));

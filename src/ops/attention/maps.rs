@@ -128,23 +128,6 @@ fn mix_maps(matrix: &[f32], maps: &mut [HeadMap]) {
     mix(matrix, &before, &mut to.collect::<Vec<_>>());
 }
 
-/// The map of every query head, from transformed queries and keys, heads side by side, given what scores take of those
-/// of each head, if they are mixed.
-pub fn compare<'a>(
-    [queries, keys]: [&[f32]; 2],
-    layout: Layout,
-    talking: Option<&[f32]>,
-    scores: impl Fn(usize) -> HeadScores<'a>,
-) -> Vec<HeadMap> {
-    let compared = Compared {
-        queries,
-        keys,
-        layout,
-        positions: None,
-    };
-    compared.maps(0, talking, scores)
-}
-
 /// Transformed queries and keys, heads side by side; without keys those of positions.
 struct Compared<'a> {
     queries: &'a [f32],
@@ -166,7 +149,7 @@ impl Compared<'_> {
         layout.scale() as f32 * sum_of(query, key, |q, k| q * k)
     }
 
-    /// One map of every head; see [`compare`].
+    /// One map of every head, given what scores take of those of each head, if they are mixed.
     fn maps<'s>(
         &self,
         map: usize,

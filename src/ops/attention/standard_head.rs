@@ -6,7 +6,7 @@ use dfdx::tensor::{Cpu, Tensor};
 
 use super::delta::{self, Correction};
 use super::differential::Difference;
-use super::head_attention::{HeadAttention, HeadColumns};
+use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
 use super::head_scores::{Addend, HeadScores};
 use super::heads::{HeadTile, Values, step};
 use super::qk_norm::{Gain, QkNorm, normalise, normalise_backward};
@@ -16,7 +16,7 @@ use super::{AttentionWeights, Layout};
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Target, View};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::cut;
+use crate::ops::kernels::shards::{cut, take};
 use crate::ops::residual::Parameter;
 
 /// A head over a document, and where its queries, keys and values are.
@@ -90,10 +90,10 @@ impl StandardHead {
         let [q, k, _] = columns.views(qkv, map * width);
         let target = Target::set(scores, step(tile.keys));
         match &self.positions {
-            None => tile.products_to([q, k], width, target),
+            None => tile.products([q, k], width, target),
             Some(table) => {
                 let bias = Some(table.bias(tile.keys));
-                tile.products_to([q, table.keys()], width, Target { bias, ..target });
+                tile.products([q, table.keys()], width, Target { bias, ..target });
             }
         }
     }
@@ -249,19 +249,11 @@ impl StandardHead {
     }
 }
 
-impl HeadAttention for StandardHead {
-    fn parameters(&self) -> Vec<&dyn Parameter> {
-        self.learned().into_iter().flatten().collect()
-    }
-
-    fn saved_len(&self, tile: &HeadTile) -> usize {
-        Self::lengths(tile).iter().sum()
-    }
-
-    fn attend(
+impl StandardHead {
+    /// Writes what backward needs of one head, and its output: `[queries, head_dim]` with row stride `step`.
+    fn attend_one(
         &self,
-        tile: &HeadTile,
-        columns: HeadColumns,
+        (tile, columns): At<'_>,
         qkv: &[f32],
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
@@ -290,10 +282,11 @@ impl HeadAttention for StandardHead {
         }
     }
 
-    fn attend_backward(
+    /// Backward of [`Self::attend_one`]: accumulates the gradients of keys and values if another head of the group has
+    /// written them already.
+    fn attend_one_backward(
         &self,
-        tile: &HeadTile,
-        columns: HeadColumns,
+        (tile, columns): At<'_>,
         (qkv, kept): (&[f32], &[f32]),
         (dout, step): (&[f32], usize),
         dqkv: &mut [f32],
@@ -336,6 +329,49 @@ impl HeadAttention for StandardHead {
             let scores = self.scores_of(at, 0, qkv);
             let correction = Self::correction(&scores, at, qkv);
             correct_backward(&correction, columns, of_delta, &mut dcorrected, dqkv);
+        }
+    }
+}
+
+/// Heads that are computed one after another.
+impl DocumentAttention for StandardHead {
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        self.learned().into_iter().flatten().collect()
+    }
+
+    fn saved_len(&self, heads: &[DocumentHead]) -> usize {
+        let of_head = |(tile, _): &DocumentHead| Self::lengths(tile).iter().sum::<usize>();
+        heads.iter().map(of_head).sum()
+    }
+
+    fn attend(
+        &self,
+        heads: &[DocumentHead],
+        qkv: &[f32],
+        mut kept: &mut [f32],
+        (out, step): (&mut [f32], usize),
+    ) {
+        for (tile, columns) in heads {
+            let kept = take(&mut kept, Self::lengths(tile).iter().sum());
+            let out = &mut out[tile.head * tile.layout.head_dim..];
+            self.attend_one((tile, *columns), qkv, kept, (out, step));
+        }
+    }
+
+    fn attend_backward(
+        &self,
+        heads: &[DocumentHead],
+        (qkv, mut kept): (&[f32], &[f32]),
+        (dout, step): (&[f32], usize),
+        dqkv: &mut [f32],
+        of_parameters: &mut [f32],
+    ) {
+        for (tile, columns) in heads {
+            let (own, rest) = kept.split_at(Self::lengths(tile).iter().sum());
+            kept = rest;
+            let dout = (&dout[tile.head * tile.layout.head_dim..], step);
+            let at = (tile, *columns);
+            self.attend_one_backward(at, (qkv, own), dout, dqkv, of_parameters);
         }
     }
 

@@ -5,7 +5,7 @@ use dfdx::shapes::Dtype;
 use dfdx::tensor::{Cpu, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::head_attention::{DocumentAttention, DocumentHead, HeadAttention};
+use super::head_attention::{DocumentAttention, DocumentHead};
 use super::heads::HeadTile;
 use super::standard_head::StandardHead;
 use super::{AttentionWeights, Layout};
@@ -120,10 +120,7 @@ impl TalkingHeads {
 impl DocumentAttention for TalkingHeads {
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let own: [&dyn Parameter; 2] = [&self.weights.before, &self.weights.after];
-        HeadAttention::parameters(&self.heads)
-            .into_iter()
-            .chain(own)
-            .collect()
+        (self.heads.parameters().into_iter()).chain(own).collect()
     }
 
     fn saved_len(&self, heads: &[DocumentHead]) -> usize {
@@ -199,6 +196,6 @@ impl DocumentAttention for TalkingHeads {
     fn finish(&self, of_parameters: &mut [f32]) {
         let own = self.weights.before.elements().len() + self.weights.after.elements().len();
         let of_standard = of_parameters.len() - own;
-        HeadAttention::finish(&self.heads, &mut of_parameters[..of_standard]);
+        self.heads.finish(&mut of_parameters[..of_standard]);
     }
 }
