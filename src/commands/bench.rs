@@ -83,7 +83,7 @@ fn lines(report: &Benchmark) -> Vec<String> {
     lines
 }
 
-/// What is said of the time that is no part's.
+/// The label of the time that no part accounts for.
 const LEFT_OVER: &str = "left over";
 
 fn row(part: &Part, width: usize, whole_ms: f64) -> String {

@@ -133,9 +133,9 @@ fn attention(json: bool) -> Result<()> {
         }
     }
     print_wrapped(
-        "\nD is the width of the stream, H the number of heads; rotary, qk_norm and sink take each of the two maps of \
-         a differential head for a head of its own, of width d / 2. A layer always has its projections to q, k and v and \
-         from the heads: 4 D (D + 1) where the heads are as wide as the stream.",
+        "\nD is the width of the stream, H the number of heads; rotary, qk_norm and sink treat each of the two maps of \
+         a differential head as a head of its own, of width d / 2. A layer always has its projections to q, k and v \
+         and from the heads: 4 D (D + 1) where the heads are as wide as the stream.",
         0,
     )
 }

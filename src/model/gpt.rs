@@ -70,7 +70,7 @@ impl<
         Ok(x)
     }
 
-    /// For the attention of blocks that is alike: a name, the first such block, and how many there are.
+    /// For each attention layout: a name, the first block that has it, and how many do.
     fn kinds_of_attention(&self) -> Vec<(String, usize, usize)> {
         let layout = |block: usize| self.blocks[block].attn.layout;
         let mut alike: Vec<(usize, usize)> = vec![];

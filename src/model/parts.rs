@@ -18,8 +18,8 @@ use crate::ops::synthetic_gradient::{backward_from, gradient};
 /// Times of one part of a step, one value per repetition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartTimes {
-    /// `embedding`, `attention`, `mlp`, `head` or `optimiser`; a Perceiver has `down` and `up` too. Where attention
-    /// differs between blocks, each that differs is a part: `attention of block 0`.
+    /// `embedding`, `attention`, `mlp`, `head` or `optimiser`; a Perceiver has `down` and `up` too. Where blocks
+    /// differ in attention, each layout is a part, named by the first block that has it: `attention of block 0`.
     pub part: String,
     /// How often a step runs it.
     pub times_a_step: usize,

@@ -24,8 +24,8 @@ use super::kernels::scratch::Scratch;
 use super::kernels::shards::{Shard, add_in_order, pair, plan, split, take};
 use super::parameters::{Linear, Norm, Projection};
 
-/// The branch of a residual sublayer, as a function of streams of as many documents, `[tokens, EMBED]` each → the shape
-/// of the first, to which it is added. One of them has been normalised.
+/// The branch of a residual sublayer, as a function of streams with the same number of documents, `[tokens, EMBED]`
+/// each → the shape of the first, to which it is added. One of them has been normalised.
 ///
 /// All methods work on one shard; threads work on different shards.
 pub(super) trait Branch<const STREAMS: usize = 1>: Send + Sync + 'static {

@@ -21,8 +21,8 @@ use crate::ops::residual::{PackedLinear, apply, pack_linear, pack_projection, pr
 
 /// The projections, packed, and how heads attend to a cache.
 ///
-/// An entry of the cache has keys (unless positions have them) and values side by side, then the forget gates of a token
-/// and β of the delta rule, if there are any. A row of queries has queries, then the gates of the heads' outputs.
+/// An entry of the cache has keys (unless positions replace them) and values side by side, then the forget gates of a
+/// token and β of the delta rule, if there are any. A row of queries has queries, then the gates of the heads' outputs.
 pub struct CachedAttention<'a> {
     layout: Layout,
     key: Option<PackedLinear<'a>>,

@@ -103,7 +103,7 @@ struct Attention<const EMBED: usize, const STREAMS: usize> {
 /// follows in the same row, or is a row of the second stream.
 #[derive(Clone, Copy)]
 struct Columns {
-    /// If there are any; otherwise there the values are.
+    /// If there are any; otherwise where the values start.
     keys: usize,
     values: usize,
     /// Forget gates.

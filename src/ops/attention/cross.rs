@@ -1,5 +1,5 @@
-//! Cross-attention, where queries and keys come from a stream each: what it does not share with self-attention, which
-//! is cross-attention of equal streams.
+//! Cross-attention, where queries come from one stream, and keys and values from another: what it does not share with
+//! self-attention, which is cross-attention from a stream to itself.
 
 use std::ops::Range;
 
@@ -20,8 +20,8 @@ pub enum NormedStream {
 }
 
 impl Layout {
-    /// Panics if the layout has no meaning for two streams, of which that of queries may be longer: distances to keys
-    /// that are not there, and what tokens have only as queries and as keys at once.
+    /// Panics if the layout has no meaning for two streams. There may be more queries than keys, so distances to keys
+    /// are undefined; other parts need every token to be both a query and a key.
     pub(super) fn check_pair(&self) {
         let scoring = self.scoring;
         let of_one_stream = scoring.bias.is_some()

@@ -165,7 +165,7 @@ pub struct GpuStandardHeads {
     sinks: Option<Tensor<(usize,), f32, Cuda>>,
     /// What each bucket of distances adds to scores.
     relative: Option<Tensor<(Const<BUCKETS>, usize), f32, Cuda>>,
-    /// How heads talk to each other.
+    /// The matrices of talking heads.
     talking: Option<TalkingWeights<f32, Cuda>>,
 }
 
@@ -212,7 +212,7 @@ pub struct StandardOutput {
     attended: AttentionOutput,
     /// After it, if there is one.
     normed: Option<Buffer>,
-    /// Of heads that talk.
+    /// Of talking heads.
     maps: Option<TalkingMaps>,
 }
 

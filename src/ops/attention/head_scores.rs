@@ -30,7 +30,7 @@ impl Addend<'_> {
         match self {
             Self::None => {}
             Self::Slope(slope) => {
-                // Counted in 32 bits, which vectors can convert.
+                // Counted in 32 bits, which SIMD instructions can convert to floats.
                 let keys = first as i32..;
                 let cells = cells.iter_mut().zip(keys);
                 cells.for_each(|(cell, key)| f(cell, -(slope * (query as i32 - key) as f32)));

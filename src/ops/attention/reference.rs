@@ -501,7 +501,9 @@ impl<'a> PaddedBatch<'a> {
             Similarity::Sigmoid => {
                 let log_count = mask(&|document, query, _| {
                     let end = (query + 1).min(self.tokens(1, document));
-                    ((end - scoring.first_key(query)) as f64).ln()
+                    // Padding may see no key.
+                    let count = end.saturating_sub(scoring.first_key(query)).max(1);
+                    (count as f64).ln()
                 })?;
                 let scores = scores.try_add(addend)?.try_sub(log_count)?;
                 scores.try_sigmoid()?.try_mul(seen)

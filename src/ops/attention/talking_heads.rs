@@ -51,7 +51,7 @@ pub struct TalkingHeads {
     weights: TalkingWeights<f32, Cpu>,
 }
 
-/// Number of cells that are mixed at a time: those of eight heads stay in the fastest cache.
+/// Number of cells that are mixed at a time: those of eight heads stay in the L1 cache.
 const BLOCK: usize = 512;
 
 /// The mixed matrices: `mixed[h] = Σ matrix[h, k] of[k]`, all of the same length.

@@ -96,8 +96,8 @@ impl Layout {
         }
     }
 
-    /// Channels of a head that one of its maps compares. Rotations and norms of queries and keys, and sinks, take
-    /// those of each map for a head of its own.
+    /// Channels of a head that one of its maps compares. Rotations and norms of queries and keys, and sinks, treat
+    /// those of each map as a head of its own.
     pub fn compared(&self) -> usize {
         self.head_dim / self.maps()
     }

@@ -41,8 +41,8 @@ __device__ __forceinline__ float warp_max(float x) {
     return x;
 }
 
-// Combines `x` over the lanes after this one with `*carry`, by products or by sums; `*carry` becomes what all lanes make
-// of it.
+// Exclusive scan from the last lane down, by products or by sums: `*carry` combined with `x` of the lanes after this one.
+// `*carry` becomes its combination with `x` of all lanes.
 template <bool PRODUCTS> __device__ __forceinline__ float scan_after(float x, u32 lane, float* carry) {
     for (u32 step = 1; step < 32; step *= 2) {
         const float other = __shfl_sync(0xffffffffu, x, (lane + step) % 32);

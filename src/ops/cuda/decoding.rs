@@ -145,7 +145,7 @@ fn numbers(layout: &HeadLayout) -> usize {
     column_of_beta(layout) + usize::from(layout.of.delta) * layout.of.heads
 }
 
-/// Where β are among these numbers.
+/// The column of β among these numbers.
 fn column_of_beta(layout: &HeadLayout) -> usize {
     usize::from(layout.of.forgets()) * layout.of.heads
 }

@@ -9,8 +9,8 @@
 // Backward is the same with the tokens in reverse: from the gradients of corrected values to those of the errors, which
 // are those of the values too.
 //
-// A block goes through a document tile by tile, and a tile row by row. Its loops count tokens in the order in which they
-// are solved, so that all are after those with a smaller number.
+// A block goes through a document tile by tile, and a tile row by row. Its loops number tokens in the order in which
+// they are solved.
 template <bool REVERSED>
 __device__ void solve(const Heads& h, const float* values, u32 value_step, float* corrected, u32 corrected_step,
                       float* errors, const float* beta, u32 beta_step, const u32* firsts, const u32* ends) {

@@ -1,7 +1,8 @@
 // Causal attention over ragged documents, forward and backward.
 //
 // The quadratic attention matrix is never stored: backward recomputes the weights from one statistic per query (Dao et
-// al. 2022, FlashAttention, §3.1). Only of sticks it keeps what is left before each tile of keys.
+// al. 2022, FlashAttention, §3.1). Stick-breaking alone also keeps, during backward, what is left of each stick
+// before each tile of keys.
 
 // The grid is [documents, heads, tiles], and blocks start in that order. Those with most work should start
 // first, so that none is left running alone at the end: for queries the last tile, which sees most keys;
@@ -27,7 +28,7 @@ __device__ __forceinline__ Tiles tiles_of(const Heads& h, const HeadSlice& p, u3
     return {first, (min(min(start + TILE, p.queries), p.keys) - first + 31) / 32};
 }
 
-// The first key of a tile, given its number in the order in which tiles are taken: a stick is broken by its last key first.
+// The first key of a tile, given its number in the order in which tiles are taken: stick-breaking starts at the last key.
 __device__ __forceinline__ u32 tile_at(const Heads& h, const Tiles& tiles, u32 i) {
     return tiles.first + 32 * (STICKS ? tiles.count - 1 - i : i);
 }
@@ -45,7 +46,7 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
     load<STEP - 4>(queries, of_queries, h.query_step, start, p.queries, TILE);
     const Side of_keys = side_of_keys(h, p, h.keys, keys), of_values = side_of_keys(h, p, h.values, values);
 
-    // `left` of a stick, and of other weights the sum.
+    // Stick-breaking uses `left`; the others use the sum, `total`.
     float weighted[ROWS][CHANNELS] = {}, most[ROWS], total[ROWS] = {}, left[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
@@ -144,7 +145,7 @@ __device__ __forceinline__ Passed passed_by(const Heads& h, const HeadSlice& p, 
     return passed;
 }
 
-// A key that breaks a stick: what it takes of what is left, and its weight's gradient.
+// A key in stick-breaking: what it takes of what is left, and its weight's gradient.
 struct Piece {
     float score, taken, factor, dweight;
 };
@@ -274,8 +275,8 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
     }
 }
 
-// What the keys of a block pass back to those of its queries that a lane has, of a stick. All threads of a block must
-// call it; `weights` and `gradients` are room for what warps tell each other, and may be written afterwards.
+// In stick-breaking, what the keys of a warp pass back to the query of each lane. All threads of a block must call it;
+// `weights` and `gradients` are shared memory through which warps exchange values, and may be overwritten afterwards.
 __device__ __forceinline__ void pass_pieces(const Heads& h, const Piece* pieces, float2 carry, float* weights,
                                             float* gradients, Passed* passed) {
     const int own = threadIdx.x / 32 * ROWS, lane = threadIdx.x % 32;

@@ -12,7 +12,7 @@ struct Heads {
     const float* position_bias;
     // The score of each head's sink; null if there are none, or if they are 0.
     const float* sinks;
-    // Of RELATIVE what each bucket of distances adds, `[BUCKETS, heads]`. Of FORGET the running sums of each key's
+    // For RELATIVE, what each bucket of distances adds, `[BUCKETS, heads]`. For FORGET, the running sums of each key's
     // forget gates, `[keys, heads]` with row stride `addend_step`.
     const float* addends;
     u32 query_step, key_step, addend_step;
@@ -24,7 +24,7 @@ struct Heads {
     u32 similarity, bias, sink;
     // Number of keys, counted back from its own, that a query does not attend to.
     u32 hidden;
-    // The bound of scores is 0 if there is none.
+    // `softcap` is 0 if scores are not capped.
     float scale, softcap;
     Dropout dropout;
     // Number of keys that a dropout index reserves per query.
@@ -46,8 +46,8 @@ struct Heads {
 #define RELATIVE 3
 #define FORGET 4
 
-// What is always so of a source, as compile-time constants, saves registers: whether there is a position bias, whether
-// the bias is RELATIVE or FORGET, and whether sticks are broken.
+// What holds for all kernels of a source is a compile-time constant, which saves registers: whether there is a position
+// bias, whether the bias is RELATIVE or FORGET, and whether weights are those of stick-breaking.
 #ifndef POSITION_BIAS
 #define POSITION_BIAS (h.position_bias != 0)
 #define LEARNED_BIAS (h.bias >= RELATIVE)
@@ -103,7 +103,7 @@ __device__ __forceinline__ float cap_slope(const Heads& h, float score) {
 }
 
 // The weight of a score before any sum divides it, except in a softmax; `addend` is what positions add, and the query's
-// last key is `last`. Of a stick it is the part that the key takes of what is left.
+// last key is `last`. In stick-breaking it is the part that the key takes of what is left.
 __device__ __forceinline__ float weight_of_score(const Heads& h, float score, float addend, u32 last) {
     if (h.similarity == FEATURES) return score;
     if (h.similarity == TAYLOR) return 1.0f + score + 0.5f * score * score;

@@ -443,7 +443,7 @@ impl Attention {
         Ok(along)
     }
 
-    /// Room for what is left of each query's stick before each tile of keys, and of a sum: `[queries, heads, tiles, 2]`.
+    /// For what is left of each query's stick before each tile of keys, and for a sum: `[queries, heads, tiles, 2]`.
     fn carries(&self, gpu: &Gpu) -> Result<Option<Buffer>, CudaError> {
         let tiles = self.keys.longest.div_ceil(self.layout.tile());
         let count = self.queries.tokens() * self.layout.of.heads * tiles * 2;

@@ -36,7 +36,7 @@ extern "C" __global__ void attend_cached(Heads h, float* out, u32 queries) {
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[i] = 0.0f;
     const u32 tiles = (last - first) / 32 + 1;
     for (u32 i = 0; i < tiles; i++) {
-        // A stick is broken by its last key first.
+        // Stick-breaking starts at the last key.
         const u32 tile = first + 32 * (STICKS ? tiles - 1 - i : i), key = tile + lane;
         const bool seen = key + h.hidden <= last;
         float score = 0.0f, weight;

@@ -180,7 +180,7 @@ impl HeadLayout {
         self.normalise_backward_by(gpu, OUTPUT_NORM, back, gradients)
     }
 
-    /// The outputs of the heads, as far as norms know them.
+    /// The outputs of the heads, in the form that the norm kernels take.
     fn outputs(&self, out: &Buffer, rows: usize) -> Compared {
         Compared {
             heads: Matrix::new(at(out), self.of.width()),

@@ -1,9 +1,10 @@
 // Talking heads: scores are mixed over the heads before they become weights, and weights before they weigh values
 // (Shazeer et al. 2020, Talking-Heads Attention, §3).
 //
-// All heads of a query are needed at a time, so that maps are kept: `[queries, heads, step]`, 0 behind the last key that a
-// query attends to. In training a query's keys are those of its document; `h.key_starts` has the position of each query,
-// and `h.query_starts` is null. In decoding they have the number of keys and the sequence, with room for `h.context` keys.
+// All heads of a query are needed at once, so maps are stored: `[queries, heads, step]`, 0 after the last key that a query
+// attends to. In training a query's keys are those of its document; `h.key_starts` has the position of each query, and
+// `h.query_starts` is null. In decoding `h.key_starts` has the number of keys of each query, and `h.query_starts` its
+// sequence, with room for `h.context` keys.
 
 // A query of a head: the row at which its keys start, and its last key.
 struct Row {
@@ -103,7 +104,7 @@ extern "C" __global__ void weigh(Heads h, const float* scores, float* weights, f
         total = warp_sum(total) + (h.sink ? expf(sink_of(h, row.head) - most) : 0.0f);
         if (lane == 0) statistics[at] = most + logf(total);
     }
-    // A stick is broken by its last key first.
+    // Stick-breaking starts at the last key.
     for (u32 tiles = (step + 31) / 32; tiles > 0; tiles--) {
         const u32 key = 32 * (tiles - 1) + lane;
         const float score = key < step ? scores[key] : 0.0f;

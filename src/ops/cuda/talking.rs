@@ -246,7 +246,7 @@ fn maps_of<'a>(gpu: &'a Gpu, attention: &'a Attention, qkv: Qkv) -> Maps<'a> {
     }
 }
 
-/// Causal attention of heads that talk.
+/// Causal attention with talking heads.
 pub fn attend(
     gpu: &Gpu,
     attention: &Attention,

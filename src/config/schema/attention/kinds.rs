@@ -33,7 +33,7 @@ pub struct KindOfAttention {
     pub bias: Option<BiasSpec>,
     /// The number of heads of keys and values that it is a name for.
     pub kv_heads: Option<usize>,
-    /// Number of maps of a head: each compares an equal part of its channels.
+    /// Number of attention maps per head: each compares an equal share of the head's channels.
     pub maps: usize,
     /// The keys of `[model.attention]` that it has to have.
     pub requires: &'static [&'static str],
@@ -51,7 +51,7 @@ impl KindOfAttention {
         key == "kind" || self.takes().contains(&key)
     }
 
-    /// The keys besides `kind` that its table may have; first those that it has to.
+    /// The keys besides `kind` that its table may have; those that it requires come first.
     pub fn takes(&self) -> Vec<&'static str> {
         let mut keys = self.requires.to_vec();
         let is_further = |key: &&str| !self.requires.contains(key) && self.why_not(key).is_none();
@@ -110,7 +110,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         maps: 2,
         lacks: &[(
             TALKING_HEADS,
-            "it subtracts the two maps within a head instead of mixing those of all heads",
+            "it subtracts one map from the other within a head instead of mixing maps across heads",
         )],
         refuses: odd_heads,
         ..kind(
@@ -293,36 +293,39 @@ const NO_SOFTMAX: Lack = (SINK, "it has no softmax that a sink could take part i
 
 const SUMMED_BIAS: Lack = (
     BIAS,
-    "its state sums up all keys, so nothing can be added to the score of one",
+    "its state combines all keys, so no bias can be added to a single score",
 );
 const SUMMED_CAP: Lack = (
     SOFTCAP,
-    "its state sums up all keys, so the score of one cannot be bounded",
+    "its state combines all keys, so a single score cannot be capped",
 );
 const SUMMED_HEADS: Lack = (
     TALKING_HEADS,
-    "its state sums up all keys, so heads cannot mix the scores of one",
+    "its state combines all keys, so heads cannot mix individual scores",
 );
-const OWN_BIAS: Lack = (BIAS, "it forgets by a bias of its own");
+const OWN_BIAS: Lack = (BIAS, "it already has a decay in place of a bias");
 
 /// Of the delta rule.
 const CORRECTED: &[Lack] = &[
     (
         KV_HEADS,
-        "each head corrects its own values by its own keys",
+        "each head corrects its own values with its own keys",
     ),
     (
         WINDOW,
-        "later values were corrected by those outside a window",
+        "each value is corrected by all earlier ones, including those outside a window",
     ),
-    (BIAS, "what it forgets is part of the correction"),
-    (QK_NORM, "its queries and keys have length 1 already"),
+    (
+        BIAS,
+        "a bias would have to enter the corrections of its values too",
+    ),
+    (QK_NORM, "its queries and keys already have length 1"),
     NO_SOFTMAX,
     SUMMED_CAP,
     SUMMED_HEADS,
 ];
 
-const NETWORK: &str = "it is a network of its own, whose attention is plain";
+const NETWORK: &str = "it is a network of its own, with plain softmax attention";
 
 /// Of a network that is not made of blocks with one attention each.
 const OF_BLOCKS: &[Lack] = &[

@@ -37,8 +37,8 @@ struct Written {
     layers: BTreeMap<String, Map<String, Value>>,
 }
 
-/// Values of layers are spelled as those of all layers are, so that two spellings of one model are one model. What
-/// cannot be read stays as it is, for the checks to refuse.
+/// Values in the tables of layers are normalised as reading does those of all layers, so that `50` and `50.0` are one
+/// value. What cannot be read stays as it is, for the checks to refuse.
 impl From<Written> for AttentionTable {
     fn from(Written { all, layers }: Written) -> Self {
         let mut table = Self { all, layers };

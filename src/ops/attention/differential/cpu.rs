@@ -11,7 +11,7 @@ use crate::ops::kernels::rows::{exp, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::Parameter;
 
-/// What is made of a head's two maps, and then of its output.
+/// The difference of a head's two maps, and the norm of its output.
 pub struct Difference {
     weights: DifferenceWeights<f32, Cpu>,
     lambda: Lambda,

@@ -1,4 +1,4 @@
-//! The reference of what is made of two maps and of the heads' outputs.
+//! The reference of the difference of two maps and of the norm of the heads' outputs.
 
 use dfdx::shapes::{Axes3, Axes4, Axis, Dtype, HasShape};
 use dfdx::tensor::{Tape, Tensor, WithEmptyTape};

@@ -2,8 +2,8 @@
 //! al. 2021, Synthesizer, §3.1; one `W2` for all heads as in CS224N's assignment 5).
 //!
 //! Within each document and head, values are weighted by `softmax(relu(x W1 + b1) W2 + b2)` over the positions at or
-//! before the token's; scores are not scaled. So the hidden layer takes the place of queries, and a column of `W2` that
-//! of the key of each position, with a bias of its score.
+//! before the token's; scores are not scaled. So the hidden layer takes the place of queries, and each column of `W2`
+//! that of the key of a position, with a bias added to its score.
 
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
