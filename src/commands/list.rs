@@ -1,5 +1,6 @@
 //! `attnlab list`: experiments, attention kinds and runs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -40,6 +41,8 @@ struct AttentionKindRow {
     about: &'static str,
     formula: &'static str,
     parameters: &'static str,
+    /// Keys of parts that it does not take, and why.
+    lacks: BTreeMap<&'static str, &'static str>,
 }
 
 pub fn list(what: &List) -> Result<()> {
@@ -106,6 +109,7 @@ fn attention(json: bool) -> Result<()> {
         about: kind.about,
         formula: kind.formula,
         parameters: kind.parameters,
+        lacks: kind.lacks.iter().copied().collect(),
     });
     if json {
         return print_json(&json!({"kinds": kinds, "parts": ATTENTION_PARTS}));
@@ -121,8 +125,12 @@ fn attention(json: bool) -> Result<()> {
         print_wrapped(&format!("{:<16}{}", row.kind, row.about), 16)?;
         let formula = format!("{:16}{}{}", "", row.formula, learned(row.parameters));
         print_wrapped(&formula, 16)?;
+        if !row.lacks.is_empty() {
+            let lacks: Vec<&str> = row.lacks.keys().copied().collect();
+            print_wrapped(&format!("{:16}without {}", "", lacks.join(", ")), 16)?;
+        }
     }
-    print("\nParts that combine, where the kind takes them\n")?;
+    print("\nParts that combine, except where a kind is without them\n")?;
     for part in ATTENTION_PARTS {
         print_wrapped(
             &format!("{:<28}{} ({})", part.key, part.formula, part.source),
@@ -134,7 +142,8 @@ fn attention(json: bool) -> Result<()> {
     }
     print_wrapped(
         "\nD is the width of the stream, H the number of heads; rotary, qk_norm and sink treat each of the two maps of \
-         a differential head as a head of its own, of width d / 2. A layer always has its projections to q, k and v \
+         a differential head as a head of its own, of width d / 2, so that l2 and learned sinks have two numbers a head \
+         there; in a synthesizer, which has no keys, kv_heads saves half as much. A layer always has its projections to q, k and v \
          and from the heads: 4 D (D + 1) where the heads are as wide as the stream.",
         0,
     )

@@ -37,6 +37,7 @@ fn the_spelling_of_a_layer_does_not_matter() {
     let plain = of_local("softcap = 50.0, gate = \"none\", window = 8");
     assert_eq!(of_local("window = 8, softcap = 50, gate = \"none\""), plain);
     assert_ne!(of_local("window = 8, softcap = 50"), plain);
+    assert_eq!(of_local("softcap = 0"), of_local("softcap = 0.0"));
     assert_eq!(
         of_local("rotary = { base = 500 }"),
         of_local("rotary = { fraction = 1, base = 500.0 }")

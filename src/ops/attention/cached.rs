@@ -7,7 +7,7 @@ use dfdx::tensor::{Cpu, Tensor};
 use super::head_scores::HeadScores;
 use super::heads::step;
 use super::scoring::Bias;
-use super::standard_head::StandardHead;
+use super::separate_heads::SeparateHeads;
 use super::synthesizer::PositionWeights;
 use super::talking_heads::{TalkingWeights, mix};
 use super::transform::{HeadTransform, Side};
@@ -55,7 +55,7 @@ impl<'a> CachedAttention<'a> {
             transform: HeadTransform::new(weights, context),
             heads: CachedHeads {
                 layout: weights.layout,
-                standard: StandardHead::new(weights, context),
+                standard: SeparateHeads::new(weights, context),
                 talking: weights.talking.as_ref(),
                 position_scores: weights.positions().map(pack_positions),
             },
@@ -125,7 +125,7 @@ impl<'a> CachedAttention<'a> {
 /// How every head attends to the cache.
 struct CachedHeads<'a> {
     layout: Layout,
-    standard: StandardHead,
+    standard: SeparateHeads,
     talking: Option<&'a TalkingWeights<f32, Cpu>>,
     /// From the hidden channels of a head to the scores of all positions, without keys.
     position_scores: Option<PackedLinear<'a>>,

@@ -11,11 +11,11 @@ use std::ops::Range;
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
-use super::cross::attended_keys;
+use super::cross::{attended_keys, check_starts};
 use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
 use super::heads::HeadTile;
 use super::scoring::Bias;
-use super::standard_head::StandardHead;
+use super::separate_heads::SeparateHeads;
 use super::talking_heads::TalkingHeads;
 use super::transform::{HeadTransform, Side};
 use super::{
@@ -68,7 +68,7 @@ impl AttentionOp<f32> for Cpu {
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         weights.layout.check_pair();
-        assert_eq!(starts[0].len(), starts[1].len(), "document counts");
+        check_starts(starts);
         let (keys, of_keys) = attended_keys(keys.clone(), starts, &mut tape)?;
         let (streams, starts) = ([queries.clone(), keys], [starts[0], &of_keys]);
         let branch = Attention::<EMBED, 2>::new(weights, dropout);
@@ -334,7 +334,7 @@ fn document_attention<const EMBED: usize>(
 ) -> Box<dyn DocumentAttention> {
     match &weights.talking {
         Some(of) => Box::new(TalkingHeads::new(weights, of, context)),
-        None => Box::new(StandardHead::new(weights, context)),
+        None => Box::new(SeparateHeads::new(weights, context)),
     }
 }
 

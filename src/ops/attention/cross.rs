@@ -33,6 +33,17 @@ impl Layout {
     }
 }
 
+/// Panics if the streams do not have the same documents, or if a document has queries but no keys.
+pub(super) fn check_starts([queries, keys]: [&[usize]; 2]) {
+    assert_eq!(queries.len(), keys.len(), "document counts");
+    for (queries, keys) in queries.windows(2).zip(keys.windows(2)) {
+        assert!(
+            queries[0] == queries[1] || keys[0] < keys[1],
+            "keys to attend to"
+        );
+    }
+}
+
 /// The keys that are attended to, no more than the queries of their document, and where those of each document start.
 /// They are `keys` itself if that is all of them, and otherwise a copy whose gradient is added to that of `keys`.
 pub(super) fn attended_keys<const EMBED: usize, T: Tape<f32, Cpu>>(
@@ -42,9 +53,8 @@ pub(super) fn attended_keys<const EMBED: usize, T: Tape<f32, Cpu>>(
 ) -> Result<(Stream<EMBED, f32, Cpu>, Vec<usize>), CpuError> {
     let documents = starts[0].windows(2).zip(starts[1].windows(2));
     let documents = documents.map(|(queries, keys)| {
-        let [queries_count, keys_count] = [queries, keys].map(|w| w[1] - w[0]);
-        assert!(queries_count == 0 || keys_count > 0, "keys to attend to");
-        let count = queries_count.min(keys_count);
+        let [of_queries, of_keys] = [queries, keys].map(|w| w[1] - w[0]);
+        let count = of_queries.min(of_keys);
         keys[0] * EMBED..(keys[0] + count) * EMBED
     });
     let documents: Vec<Range<usize>> = documents.collect();

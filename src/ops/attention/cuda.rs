@@ -6,11 +6,12 @@ use dfdx::shapes::{Const, HasShape, Rank1};
 use dfdx::tensor::{Cuda, CudaError, Gradients, NoneTape, Tape, Tensor};
 use dfdx::tensor_ops::ReshapeTo;
 
+use super::cross::check_starts;
 use super::differential::cuda::GpuDifferentialHeads;
 use super::synthesizer::cuda::{GpuSynthesizer, PositionsAsKeys};
 use super::{
-    AttentionDropout, AttentionOp, AttentionWeights, BUCKETS, NormedStream, ScoreWeights,
-    TalkingWeights, reference,
+    AttentionDropout, AttentionOp, AttentionWeights, BUCKETS, HeadKind, Layout, NormedStream,
+    ScoreWeights, TalkingWeights, reference,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
@@ -43,7 +44,7 @@ impl AttentionOp<f32> for Cuda {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
+        if !has_kernels(&weights.layout, 1) {
             return reference::attention(x, norm, weights, batch, dropout);
         }
         weights.layout.check_longest(batch);
@@ -77,7 +78,7 @@ impl AttentionOp<f32> for Cuda {
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
-        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
+        if !has_kernels(&weights.layout, 1) {
             return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::attention(x, norm, weights, batch, none)
@@ -115,7 +116,8 @@ impl AttentionOp<f32> for Cuda {
         tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
         weights.layout.check_pair();
-        if !has_kernels_of_pairs(weights) {
+        check_starts(starts);
+        if !has_kernels(&weights.layout, 2) {
             let norm = (which, norm);
             return reference::cross_attention(streams, norm, weights, starts, dropout, tape);
         }
@@ -138,7 +140,7 @@ impl AttentionOp<f32> for Cuda {
         (rows, context): (usize, usize),
     ) -> BoxedIncrementalPairs<'a, EMBED, f32, Cuda> {
         weights.layout.check_pair();
-        if !has_kernels_of_pairs(weights) {
+        if !has_kernels(&weights.layout, 2) {
             return recomputing_pairs(
                 rows,
                 move |streams: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
@@ -153,10 +155,10 @@ impl AttentionOp<f32> for Cuda {
     }
 }
 
-/// Whether there are kernels for heads whose queries come from a stream of their own; the reference computes others.
-fn has_kernels_of_pairs<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> bool {
-    let layout = weights.layout;
-    layout.head_dim <= WIDEST && layout.has_kernels() && weights.difference.is_none()
+/// Whether there are kernels for heads that read so many streams; the reference computes others.
+fn has_kernels(layout: &Layout, streams: usize) -> bool {
+    let of_one_stream = layout.talking || layout.head == HeadKind::Differential;
+    layout.head_dim <= WIDEST && layout.has_kernels() && (streams == 1 || !of_one_stream)
 }
 
 /// A single attention map.
@@ -276,7 +278,11 @@ impl GpuHeadAttention for GpuStandardHeads {
         if let Some((table, shares)) = self.relative.as_ref().zip(shares) {
             let width = BUCKETS * layout.of.heads;
             let to = [(gradient_address(gradients, table)?, width)];
-            let rows = Rows { gpu, width };
+            // The kernel does not depend on the width it is compiled for.
+            let rows = Rows {
+                gpu,
+                width: layout.of.head_dim,
+            };
             rows.add_column_sums(Matrix::new(at(&shares), width), queries, &to)?;
         }
         let Some(sinks) = &self.sinks else {

@@ -7,7 +7,7 @@ use dfdx::tensor_ops::Device;
 use super::head_scores::HeadScores;
 use super::heads::HeadTile;
 use super::scoring::Bias;
-use super::standard_head::StandardHead;
+use super::separate_heads::SeparateHeads;
 use super::synthesizer::PositionTable;
 use super::talking_heads::mix;
 use super::transform::{HeadTransform, Side};
@@ -79,7 +79,7 @@ fn head_maps<const EMBED: usize>(
     if let Some(Bias::Forget { divisor }) = layout.scoring.bias {
         forget::sum_up(&mut sums, (heads, heads), divisor, &vec![0.0; heads]);
     }
-    let head = StandardHead::new(weights, x.len() / EMBED);
+    let head = SeparateHeads::new(weights, x.len() / EMBED);
     let scores =
         |at: usize, map| head.scores([at, map], (sums.get(at..).unwrap_or_default(), heads));
     let talking = weights.talking.as_ref();

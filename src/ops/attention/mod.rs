@@ -17,8 +17,6 @@ mod gate;
 pub(crate) mod head_attention;
 pub(crate) mod head_scores;
 pub(crate) mod heads;
-#[cfg(test)]
-mod heads_tests;
 pub(crate) mod kv_cache;
 mod maps;
 mod qk_norm;
@@ -26,7 +24,7 @@ mod qk_norm;
 pub(crate) mod reference;
 mod relative;
 mod scoring;
-mod standard_head;
+mod separate_heads;
 pub(crate) mod synthesizer;
 mod talking_heads;
 #[cfg(test)]
@@ -123,8 +121,8 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
     /// Cross-attention: `y = queries + dropout(proj(attend(queries, keys)))`, `[queries, EMBED]` and
     /// `[keys, EMBED]` → `[queries, EMBED]`, on `tape`. One of the streams goes through `norm` first.
     ///
-    /// `starts` are the document starts in either stream; both have the same number of documents, none
-    /// empty. Within each document and head, query i attends to the keys 0 to i, or to all keys if there are
+    /// `starts` are the document starts in either stream; both have the same number of documents, and those
+    /// with queries have keys. Within each document and head, query i attends to the keys 0 to i, or to all keys if there are
     /// fewer, as in [`Self::try_attention`]; keys beyond the number of queries are not used. Dropout of weights
     /// is indexed by query and key.
     ///

@@ -7,7 +7,7 @@ use dfdx::tensor_ops::Device;
 
 use super::head_attention::{DocumentAttention, DocumentHead};
 use super::heads::HeadTile;
-use super::standard_head::StandardHead;
+use super::separate_heads::SeparateHeads;
 use super::{AttentionWeights, Layout};
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Target, View};
@@ -47,7 +47,7 @@ impl<N: Dtype, D: Device<N>> TalkingWeights<N, D> {
 
 /// Heads with a single attention map each, which talk to each other.
 pub struct TalkingHeads {
-    heads: StandardHead,
+    heads: SeparateHeads,
     weights: TalkingWeights<f32, Cpu>,
 }
 
@@ -96,7 +96,7 @@ impl TalkingHeads {
         context: usize,
     ) -> Self {
         Self {
-            heads: StandardHead::new(weights, context),
+            heads: SeparateHeads::new(weights, context),
             weights: of.clone(),
         }
     }

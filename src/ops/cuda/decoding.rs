@@ -57,9 +57,7 @@ pub trait DecodingProjections<const EMBED: usize> {
     ) -> Result<Buffer, CudaError>;
 
     /// To the gates of the heads' outputs, if there are any.
-    fn gate(&self) -> Option<&Projection<EMBED, f32, Cuda>> {
-        None
-    }
+    fn gate(&self) -> Option<&Projection<EMBED, f32, Cuda>>;
 
     /// The output projection.
     fn proj(&self) -> &FromHeads<EMBED, f32, Cuda>;

@@ -46,9 +46,10 @@ impl From<Written> for AttentionTable {
             let read = table.of_layer(&name).and_then(serde_json::to_value);
             let own = table.layers.get_mut(&name).into_iter().flatten();
             for (key, value) in own {
-                if let Some(read) = read.as_ref().ok().and_then(|read| read.get(key)) {
-                    *value = read.clone();
-                }
+                let said = read.as_ref().ok().and_then(|read| read.get(key));
+                // A number at its default is not written: `softcap`, which is a float.
+                let said = said.cloned().or_else(|| Some(value.as_f64()?.into()));
+                *value = said.unwrap_or_else(|| value.clone());
             }
         }
         table

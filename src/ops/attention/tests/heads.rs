@@ -4,7 +4,6 @@
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, TensorFromVec};
 
-use super::tests::Sublayer;
 use super::*;
 use crate::ops::tests::{assert_close, batch, fill, numbers, weights};
 

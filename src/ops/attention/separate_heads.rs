@@ -1,5 +1,5 @@
-//! One attention head, forward and backward: scores of queries with keys or with positions, one map or the difference of
-//! two, and the weighted sum of values.
+//! Heads that are computed one after another, forward and backward: scores of queries with keys or with positions, one map
+//! or the difference of two, and the weighted sum of values.
 
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, Tensor};
@@ -22,8 +22,8 @@ use crate::ops::residual::Parameter;
 /// A head over a document, and where its queries, keys and values are.
 type At<'a> = (&'a HeadTile, HeadColumns);
 
-/// What all heads of a sublayer are.
-pub struct StandardHead {
+/// The heads of a sublayer, and what they have learned besides the projections.
+pub struct SeparateHeads {
     layout: Layout,
     sinks: Option<Tensor<(usize,), f32, Cpu>>,
     relative: Option<Tensor<(Const<BUCKETS>, usize), f32, Cpu>>,
@@ -35,7 +35,7 @@ pub struct StandardHead {
     positions: Option<PositionTable>,
 }
 
-impl StandardHead {
+impl SeparateHeads {
     /// For documents of at most `context` tokens.
     pub fn new<const EMBED: usize>(
         weights: &AttentionWeights<EMBED, f32, Cpu>,
@@ -247,9 +247,7 @@ impl StandardHead {
         let rows = View::rows(corrected, width);
         Values { rows, width }
     }
-}
 
-impl StandardHead {
     /// Writes what backward needs of one head, and its output: `[queries, head_dim]` with row stride `step`.
     fn attend_one(
         &self,
@@ -334,7 +332,7 @@ impl StandardHead {
 }
 
 /// Heads that are computed one after another.
-impl DocumentAttention for StandardHead {
+impl DocumentAttention for SeparateHeads {
     fn parameters(&self) -> Vec<&dyn Parameter> {
         self.learned().into_iter().flatten().collect()
     }
