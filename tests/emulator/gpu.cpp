@@ -207,7 +207,9 @@ std::filesystem::path compiled(const std::string &source, const std::string &opt
                   << ", arguments); }\n";
         whole.close();
         // No fused multiply-adds: what a kernel's source says, in that order.
-        passed = run("g++ -std=c++17 -O2 -w -fPIC -shared -ffp-contract=off -Wl,-Bsymbolic " + out + " -o " + made);
+        // To g++ the shared memory of a template is a "unique" symbol: of all libraries of a process, that of the one
+        // loaded first would serve, which may be smaller.
+        passed = run("g++ -std=c++17 -O2 -w -fPIC -shared -ffp-contract=off -fno-gnu-unique -Wl,-Bsymbolic " + out + " -o " + made);
     }
     for (const std::string &temporary : {in, out, out + ".i", log_file}) std::filesystem::remove(temporary);
     if (!passed) return {};

@@ -267,6 +267,17 @@ fn check_within<const EMBED: usize, D: AttentionOp<f32> + 'static>(
     batches: &[&[usize]],
     tolerances: [f64; 2],
 ) {
+    check_batches::<EMBED, D>(device, layout, batches, tolerances[0]);
+    check_cached::<EMBED, D>(device, layout, tolerances[1]);
+}
+
+/// Checks the op on some batches, without and with dropout.
+fn check_batches<const EMBED: usize, D: AttentionOp<f32> + 'static>(
+    device: &D,
+    layout: Layout,
+    batches: &[&[usize]],
+    tolerance: f64,
+) {
     for lengths in batches {
         for (weights, output) in [
             (Dropout::NONE, Dropout::NONE),
@@ -290,10 +301,18 @@ fn check_within<const EMBED: usize, D: AttentionOp<f32> + 'static>(
                     reference::attention(x, norm, weights, &batch, dropout)
                 },
                 tokens: batch.len(),
-                tolerance: tolerances[0],
+                tolerance,
             });
         }
     }
+}
+
+/// Checks incremental decoding.
+fn check_cached<const EMBED: usize, D: AttentionOp<f32> + 'static>(
+    device: &D,
+    layout: Layout,
+    tolerance: f64,
+) {
     let layout = longer(layout);
     check_decoding::<D, EMBED, Sublayer<EMBED, f32, D>, Sublayer<EMBED, f64, Cpu>>(
         device,
@@ -303,7 +322,7 @@ fn check_within<const EMBED: usize, D: AttentionOp<f32> + 'static>(
             let none = AttentionDropout::none(batch.longest());
             reference::attention(x, norm, weights, batch, none)
         },
-        tolerances[1],
+        tolerance,
     );
 }
 
@@ -468,25 +487,29 @@ on_each_device!(long_documents, |device| {
     }
 });
 
-// Tiles of the GPU kernels that have fewer keys than a warp has lanes, or some of the channels at a time.
+// Tiles of the GPU kernels that have fewer keys than a warp has lanes, or some of the channels at a time. In decoding only
+// the delta rule has tiles.
 on_each_device!(wider_heads, |device| {
-    let check = |layout: Layout, head_dim| {
-        let layout = Layout {
-            heads: 1,
-            kv_heads: 1,
-            head_dim,
-            ..layout
-        };
-        let tolerances = tolerances(&layout, layout.width());
-        check_within::<8, _>(&device, layout, &[&[33, 2]], tolerances);
+    let wide = |layout: Layout, head_dim| Layout {
+        heads: 1,
+        kv_heads: 1,
+        head_dim,
+        ..layout
     };
-    check(SOFTMAX, 512);
-    check(biased(Bias::Relative), 130);
-    for head_dim in [72, 130] {
-        check(similar(Similarity::StickBreaking), head_dim);
-        check(corrected(Some(Bias::Decay)), head_dim);
+    let tolerances = |layout: &Layout| tolerances(layout, layout.width());
+    let relative = wide(biased(Bias::Relative), 130);
+    let [sticks, delta] = [
+        similar(Similarity::StickBreaking),
+        corrected(Some(Bias::Decay)),
+    ]
+    .map(|layout| [130, 72].map(|head_dim| wide(layout, head_dim)));
+    let others = [relative, wide(SOFTMAX, 512), wide(TALKING, 130)];
+    for layout in others.into_iter().chain(sticks).chain(delta) {
+        check_batches::<8, _>(&device, layout, &[&[33, 2]], tolerances(&layout)[0]);
     }
-    check(TALKING, 130);
+    for layout in [relative].into_iter().chain(delta) {
+        check_cached::<8, _>(&device, layout, tolerances(&layout)[1]);
+    }
 });
 on_each_device!(two_maps_with_parts, |device| check(
     &device,
