@@ -10,8 +10,6 @@ mod cross;
 pub(crate) mod cuda;
 mod delta;
 pub(crate) mod differential;
-#[cfg(test)]
-mod equations;
 mod forget;
 mod gate;
 pub(crate) mod head_attention;

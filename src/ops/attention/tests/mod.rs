@@ -1,6 +1,7 @@
 //! Every kind of head against the reference, and the maps against the output.
 
 mod cross;
+mod equations;
 mod heads;
 
 use dfdx::shapes::HasShape;

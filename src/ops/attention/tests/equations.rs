@@ -4,7 +4,6 @@
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, TensorFromVec};
 
-use super::tests::Sublayer;
 use super::*;
 use crate::ops::tests::{assert_close, batch, fill, numbers, weights};
 
@@ -357,7 +356,7 @@ fn check(layout: Layout) {
 
 #[test]
 fn the_reference_is_what_the_papers_say() {
-    for layout in super::tests::LAYOUTS {
+    for layout in LAYOUTS {
         if layout.head == HeadKind::Standard && layout.kv_heads == layout.heads {
             check(layout);
         }
