@@ -303,8 +303,12 @@ fn self_attention_is_cross_attention_of_equal_streams() {
         let starts = [&batch.starts[..]; 2];
         let cross = Cpu::try_cross_attention(streams, which, weights, starts, dropout, NoneTape);
         let own = Cpu::try_attention(x.clone(), norm, weights, &batch, dropout);
-        let [cross, own] = [cross, own].map(|y| y.expect("memory").as_vec());
-        assert_eq!(cross, own, "{layout:?}");
+        let [cross, own] = [cross, own].map(|y| -> Vec<f64> {
+            let y = y.expect("memory").as_vec();
+            y.into_iter().map(f64::from).collect()
+        });
+        // Not every kernel gives a product the same bits whatever its width.
+        assert_close(&format!("{layout:?}"), &cross, &own, 1e-6, 0.0);
         let of_cross = cross_maps(streams, which, weights);
         assert_eq!(of_cross, maps(&x, norm, weights), "{layout:?}");
     }
