@@ -46,15 +46,15 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         cross_maps(queries_and_keys, norm, &self.attn)
     }
 
-    /// The block for incremental decoding of some sequences with a maximum number of keys each:
+    /// The block for incremental decoding of some sequences, with the most queries and keys that each may have:
     /// `[new queries, EMBED]` and `[new keys, EMBED]`, if there are any → `[new queries, EMBED]`.
     pub(super) fn incremental_cross(
         &self,
         normed: NormedStream,
-        rows_and_context: (usize, usize),
+        rows_and_longest: (usize, [usize; 2]),
     ) -> BoxedIncrementalPairs<'_, EMBED, N, D> {
         let norm = (normed, &self.ln1);
-        let mut attention = D::incremental_cross_attention(norm, &self.attn, rows_and_context);
+        let mut attention = D::incremental_cross_attention(norm, &self.attn, rows_and_longest);
         let feed_forward = self.inference_feed_forward();
         Box::new(move |queries, keys, new| feed_forward(attention(queries, keys, new)?))
     }

@@ -208,12 +208,14 @@ impl<
 
     fn incremental(&self, rows: usize) -> IncrementalNetwork<'_, D> {
         // The block down caches tokens, the others latents.
-        let mut down = (self.down).incremental_cross(NormedStream::Queries, (rows, CONTEXT));
+        let (tokens, latents) = (CONTEXT, self.bottleneck());
+        let mut down =
+            (self.down).incremental_cross(NormedStream::Queries, (rows, [latents, tokens]));
         let blocks = self.blocks.iter();
         let mut blocks: Vec<_> = blocks
             .map(|block| block.incremental(rows, CONTEXT))
             .collect();
-        let mut up = (self.up).incremental_cross(NormedStream::Keys, (rows, CONTEXT));
+        let mut up = (self.up).incremental_cross(NormedStream::Keys, (rows, [tokens, latents]));
         Box::new(move |ids, new| {
             let at = (ids, new.positions);
             let x = (self.embedding).try_embed(at, Dropout::NONE, NoneTape)?; // [new tokens, EMBED]

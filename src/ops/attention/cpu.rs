@@ -79,10 +79,10 @@ impl AttentionOp<f32> for Cpu {
     fn incremental_cross_attention<'a, const EMBED: usize>(
         (which, norm): (NormedStream, &'a Norm<EMBED, f32, Cpu>),
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
-        (rows, context): (usize, usize),
+        (rows, [queries, keys]): (usize, [usize; 2]),
     ) -> BoxedIncrementalPairs<'a, EMBED, f32, Cpu> {
         weights.layout.check_pair();
-        let layer = CachedAttention::new(weights, context);
+        let layer = CachedAttention::new(weights, queries.max(keys));
         cached_pairs((which as usize, norm), layer, rows)
     }
 }

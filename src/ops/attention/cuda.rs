@@ -137,20 +137,20 @@ impl AttentionOp<f32> for Cuda {
     fn incremental_cross_attention<'a, const EMBED: usize>(
         (which, norm): (NormedStream, &'a Norm<EMBED, f32, Cuda>),
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
-        (rows, context): (usize, usize),
+        (rows, [_, keys]): (usize, [usize; 2]),
     ) -> BoxedIncrementalPairs<'a, EMBED, f32, Cuda> {
         weights.layout.check_pair();
         if !has_kernels(&weights.layout, 2) {
             return recomputing_pairs(
                 rows,
                 move |streams: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
-                    let (norm, none) = ((which, norm), AttentionDropout::none(context));
+                    let (norm, none) = ((which, norm), AttentionDropout::none(keys));
                     reference::cross_attention(streams, norm, weights, starts, none, NoneTape)
                 },
             );
         }
         let (layout, heads) = (HeadLayout::of(weights), GpuStandardHeads::of(weights));
-        GpuCachedSublayer::new(norm, weights.clone(), heads, layout, (rows, context))
+        GpuCachedSublayer::new(norm, weights.clone(), heads, layout, (rows, keys))
             .boxed_pairs(which as usize)
     }
 }

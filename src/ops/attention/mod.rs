@@ -142,10 +142,10 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same for incremental decoding of a number of sequences of at most `context` queries and keys each.
+    /// The same for incremental decoding of a number of sequences, with the most queries and keys that each may have.
     fn incremental_cross_attention<'a, const EMBED: usize>(
         norm: (NormedStream, &'a Norm<EMBED, N, Self>),
         weights: &'a AttentionWeights<EMBED, N, Self>,
-        rows_and_context: (usize, usize),
+        rows_and_longest: (usize, [usize; 2]),
     ) -> BoxedIncrementalPairs<'a, EMBED, N, Self>;
 }

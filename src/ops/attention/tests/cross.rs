@@ -155,7 +155,7 @@ fn check_decoding<D: AttentionOp<f32>>(
     fill(&mut weights_32, &values);
     fill(&mut weights_64, &values);
     let (norm, projections) = &weights_32;
-    let mut fast = D::incremental_cross_attention((normed, norm), projections, (60, 128));
+    let mut fast = D::incremental_cross_attention((normed, norm), projections, (60, [128; 2]));
     let (norm, projections) = &weights_64;
     let none = AttentionDropout::none(128);
     let mut exact = recomputing_pairs(
