@@ -1,18 +1,13 @@
 //! The equations of the papers, written out token by token in f64, against the reference: states are updated step by
 //! step, as their authors state them, where the reference multiplies matrices.
 
-use dfdx::shapes::Const;
-use dfdx::tensor::{Cpu, TensorFromVec};
-
+use super::written_out::{self, Rows, added, dot, linear, normed};
 use super::*;
-use crate::ops::tests::{assert_close, batch, fill, numbers, weights};
 
 const EMBED: usize = 12;
 const HEADS: usize = 3;
 const DIM: usize = 4;
 const TOKENS: usize = 23;
-
-type Rows = Vec<Vec<f64>>;
 
 /// A layer of the sublayer under test, found by its number in the order of the weights.
 struct Layers {
@@ -30,23 +25,12 @@ impl Layers {
     fn linear(&mut self, x: &Rows, biased: bool) -> Rows {
         let weight = self.vector();
         let bias = if biased { self.vector() } else { vec![] };
-        let inputs = x[0].len();
-        let row = |x: &Vec<f64>| {
-            let rows = weight.chunks(inputs).enumerate();
-            let product = |w: &[f64]| w.iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
-            rows.map(|(i, w)| product(w) + bias.get(i).copied().unwrap_or(0.0))
-                .collect()
-        };
-        x.iter().map(row).collect()
+        linear(x, &weight, &bias)
     }
 }
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// The channels of a head, of one row.
@@ -151,33 +135,22 @@ fn projected(layout: &Layout, layers: &mut Layers, normed: &Rows) -> Projected {
 }
 
 /// The output of a sublayer whose weights are `values`, for one document.
-fn written_out(layout: &Layout, values: Vec<Vec<f64>>, x: &Rows) -> Rows {
+fn output(layout: &Layout, values: &[Vec<f64>], x: &Rows) -> Vec<f64> {
+    let values = values.to_vec();
     let mut layers = Layers { values, next: 0 };
     let (gain, shift) = (layers.vector(), layers.vector());
-    let normed = x.iter().map(|x| {
-        let mean = x.iter().sum::<f64>() / EMBED as f64;
-        let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / EMBED as f64;
-        let hat = x.iter().map(|v| (v - mean) / (variance + 1e-5).sqrt());
-        hat.zip(gain.iter().zip(&shift))
-            .map(|(x, (g, s))| x * g + s)
-            .collect()
-    });
-    let normed: Rows = normed.collect();
-    let Projected { heads, proj, gates } = projected(layout, &mut layers, &normed);
-    let (proj, proj_bias) = proj;
-    let rows = heads.iter().zip(x).enumerate();
-    rows.map(|(token, (heads, x))| {
-        let mut heads = heads.clone();
-        if let Some(gates) = &gates {
-            let share = HEADS * DIM / gates[token].len();
-            let of_channel = |channel: usize| sigmoid(gates[token][channel / share]);
-            (heads.iter_mut().enumerate()).for_each(|(c, x)| *x *= of_channel(c));
-        }
-        let out = proj.chunks(HEADS * DIM).zip(&proj_bias);
-        let out = out.map(|(w, b)| dot(w, &heads) + b);
-        out.zip(x).map(|(y, x)| y + x).collect()
-    })
-    .collect()
+    let normed = normed(x, &gain, &shift);
+    let Projected {
+        mut heads,
+        proj,
+        gates,
+    } = projected(layout, &mut layers, &normed);
+    for (heads, gates) in heads.iter_mut().zip(gates.iter().flatten()) {
+        let share = HEADS * DIM / gates.len();
+        let of_channel = |channel: usize| sigmoid(gates[channel / share]);
+        (heads.iter_mut().enumerate()).for_each(|(c, x)| *x *= of_channel(c));
+    }
+    added(&heads, [&proj.0, &proj.1], x)
 }
 
 fn normalised(layout: &Layout, x: Vec<f64>, gain: &[f64], scale: f64) -> Vec<f64> {
@@ -190,17 +163,11 @@ fn normalised(layout: &Layout, x: Vec<f64>, gain: &[f64], scale: f64) -> Vec<f64
     gained.collect()
 }
 
-fn rotated(layout: &Layout, mut x: Vec<f64>, position: usize) -> Vec<f64> {
-    if let Some(rotary) = layout.scoring.rotary {
-        for pair in 0..rotary.channels / 2 {
-            let angle =
-                position as f64 / rotary.base.powf(2.0 * pair as f64 / rotary.channels as f64);
-            let (a, b) = (x[2 * pair], x[2 * pair + 1]);
-            x[2 * pair] = a * angle.cos() - b * angle.sin();
-            x[2 * pair + 1] = a * angle.sin() + b * angle.cos();
-        }
+fn rotated(layout: &Layout, x: Vec<f64>, position: usize) -> Vec<f64> {
+    match layout.scoring.rotary {
+        Some(rotary) => written_out::rotated(&x, rotary, position),
+        None => x,
     }
-    x
 }
 
 /// The outputs of a head, one a token.
@@ -330,35 +297,11 @@ fn bucket(distance: usize) -> usize {
     LAST.iter().position(|&last| distance <= last).unwrap_or(31)
 }
 
-/// Compares the reference with the equations.
-fn check(layout: Layout) {
-    let cpu = Cpu::default();
-    let (norm, of_attention) = (
-        Norm::layer(&cpu).expect("memory"),
-        AttentionWeights::zeros(&cpu, layout).expect("memory"),
-    );
-    let mut sublayer: Sublayer<EMBED, f64, Cpu> = (norm, of_attention);
-    let values = weights(&sublayer).into_iter().enumerate();
-    let values: Vec<Vec<f64>> = values
-        .map(|(i, w)| numbers(w.len(), 1.5 + i as f64))
-        .collect();
-    fill(&mut sublayer, &values);
-    let x = numbers(TOKENS * EMBED, 0.7);
-    let stream = cpu.tensor_from_vec(x.clone(), (TOKENS, Const::<EMBED>));
-    let (norm, weights) = &sublayer;
-    let none = AttentionDropout::none(TOKENS);
-    let given = reference::attention(stream, norm, weights, &batch(&[TOKENS], 9), none);
-    let x: Rows = x.chunks(EMBED).map(<[f64]>::to_vec).collect();
-    let written = written_out(&layout, values, &x).concat();
-    let given = given.expect("memory").as_vec();
-    assert_close(&format!("{layout:?}"), &given, &written, 1e-10, 0.0);
-}
-
 #[test]
 fn the_reference_is_what_the_papers_say() {
     for layout in LAYOUTS {
         if layout.head == HeadKind::Standard && layout.kv_heads == layout.heads {
-            check(layout);
+            written_out::check::<EMBED>((layout, TOKENS), |values, x| output(&layout, values, x));
         }
     }
 }

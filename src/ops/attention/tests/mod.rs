@@ -3,6 +3,7 @@
 mod cross;
 mod equations;
 mod heads;
+mod written_out;
 
 use dfdx::shapes::HasShape;
 use dfdx::tensor::Cpu;
