@@ -71,7 +71,7 @@ impl<
     }
 
     /// For each attention layout: a name, the first block that has it, and how many do.
-    fn kinds_of_attention(&self) -> Vec<(String, usize, usize)> {
+    fn attention_layouts(&self) -> Vec<(String, usize, usize)> {
         let layout = |block: usize| self.blocks[block].attn.layout;
         let mut alike: Vec<(usize, usize)> = vec![];
         for block in 0..self.blocks.len() {
@@ -191,7 +191,7 @@ impl<
             1,
             move |model: &Self, tape| model.embed(batch, dropout, tape),
         )];
-        for (name, first, times_a_step) in self.kinds_of_attention() {
+        for (name, first, times_a_step) in self.attention_layouts() {
             let x = x.clone();
             parts.push(PartOfStep::new(
                 name,

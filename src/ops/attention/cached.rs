@@ -55,7 +55,7 @@ impl<'a> CachedAttention<'a> {
             transform: HeadTransform::new(weights, context),
             heads: CachedHeads {
                 layout: weights.layout,
-                standard: SeparateHeads::new(weights, context),
+                heads: SeparateHeads::new(weights, context),
                 talking: weights.talking.as_ref(),
                 position_scores: weights.positions().map(pack_positions),
             },
@@ -64,7 +64,7 @@ impl<'a> CachedAttention<'a> {
 
     /// Width of the keys and values of an entry.
     fn kv_entry(&self) -> usize {
-        (1 + self.key.iter().count()) * self.layout.kv_width()
+        (1 + usize::from(self.layout.has_keys())) * self.layout.kv_width()
     }
 
     /// Appends keys and values.
@@ -125,7 +125,7 @@ impl<'a> CachedAttention<'a> {
 /// How every head attends to the cache.
 struct CachedHeads<'a> {
     layout: Layout,
-    standard: SeparateHeads,
+    heads: SeparateHeads,
     talking: Option<&'a TalkingWeights<f32, Cpu>>,
     /// From the hidden channels of a head to the scores of all positions, without keys.
     position_scores: Option<PackedLinear<'a>>,
@@ -143,7 +143,7 @@ impl CachedHeads<'_> {
                         self.scores_to_weights(cache, [head, map], weights);
                     }
                     let difference = match &maps[..] {
-                        [first, second] => self.standard.difference(first, second),
+                        [first, second] => self.heads.difference(first, second),
                         _ => None,
                     };
                     let weights = difference.as_ref().unwrap_or(&maps[0]);
@@ -166,7 +166,7 @@ impl CachedHeads<'_> {
                 }
             }
         }
-        self.standard.norm(heads);
+        self.heads.norm(heads);
     }
 
     /// Row stride of scores.
@@ -204,7 +204,7 @@ impl CachedHeads<'_> {
 
     fn scores_to_weights(&self, cache: &KvCache, [head, map]: [usize; 2], scores: &mut [f32]) {
         let sums = cache.sums.get(head..).unwrap_or_default();
-        let of_map = self.standard.scores([head, map], (sums, self.layout.heads));
+        let of_map = self.heads.scores([head, map], (sums, self.layout.heads));
         of_map.last_scores_to_weights(scores, self.score_step(cache), cache.tokens);
     }
 

@@ -1,4 +1,4 @@
-//! The GPU: cuBLAS for the projections, and one kernel for everything that the heads do with a document.
+//! The GPU: cuBLAS for the projections, and kernels for what the heads do with a document.
 
 use std::array::from_fn;
 
@@ -161,7 +161,7 @@ fn has_kernels(layout: &Layout, streams: usize) -> bool {
     layout.head_dim <= WIDEST && layout.has_kernels() && (streams == 1 || !of_one_stream)
 }
 
-/// A single attention map.
+/// Heads with a single attention map each.
 pub struct GpuStandardHeads {
     /// The learned score of each head's sink.
     sinks: Option<Tensor<(usize,), f32, Cuda>>,

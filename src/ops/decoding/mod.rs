@@ -79,7 +79,8 @@ pub struct NewPairs<'a> {
     /// Where the new queries of each sequence start, and where the last one's end: `[sequences + 1]`. Each
     /// sequence has at least one, and at most as many as it has keys.
     pub queries: &'a [usize],
-    /// Position of each new query in its sequence, counted from 0.
+    /// Position of each new query in its sequence, counted from 0: of the last one that of the sequence's last key, or
+    /// later, because it attends to all keys.
     pub positions: &'a [usize],
     /// Where the new keys of each sequence start, as for queries; a sequence that has keys already may get none.
     pub keys: &'a [usize],

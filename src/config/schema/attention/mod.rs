@@ -48,8 +48,9 @@ impl From<Written> for AttentionTable {
             for (key, value) in own {
                 let said = read.as_ref().ok().and_then(|read| read.get(key));
                 // A number at its default is not written: `softcap`, which is a float.
-                let said = said.cloned().or_else(|| Some(value.as_f64()?.into()));
-                *value = said.unwrap_or_else(|| value.clone());
+                if let Some(said) = said.cloned().or_else(|| Some(value.as_f64()?.into())) {
+                    *value = said;
+                }
             }
         }
         table
