@@ -165,8 +165,9 @@ fn add_channels<const COUNT: usize>(
     first: usize,
 ) -> usize {
     let sums: [f32; COUNT] = wide!({
-        let rows = values.chunks_exact(head.len());
-        let rows = rows.map(|row| row[first..].first_chunk().expect("channels of the head"));
+        // Chunks of a length that is not constant would cost a division.
+        let starts = (first..).step_by(head.len()).take(weights.len());
+        let rows = starts.map(|start| values[start..].first_chunk().expect("channels of a head"));
         weighted_sum(rows, weights)
     });
     let channels = head[first..].iter_mut();
