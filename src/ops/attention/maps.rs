@@ -56,14 +56,14 @@ fn maps_between<const EMBED: usize, N: Dtype, D: Device<N>>(
 ) -> Vec<HeadMap> {
     let weights = &on_cpu(weights);
     let transform = HeadTransform::new(weights, of_queries.len() / EMBED);
-    let compared = |x: &[f32], layer: &ToHeads<EMBED, f32, Cpu>, side| {
+    let transformed = |x: &[f32], layer: &ToHeads<EMBED, f32, Cpu>, side| {
         let mut rows = projected(x, layer);
         let each = rows.chunks_exact_mut(layer.widths().1).enumerate();
         each.for_each(|(position, row)| transform.apply(row, side, position));
         rows
     };
-    let queries = compared(of_queries, weights.query(), Side::Queries);
-    let keys = (weights.key()).map(|layer| compared(of_keys, layer, Side::Keys));
+    let queries = transformed(of_queries, weights.query(), Side::Queries);
+    let keys = (weights.key()).map(|layer| transformed(of_keys, layer, Side::Keys));
     head_maps(of_keys, [&queries, &keys.unwrap_or_default()], weights)
 }
 
@@ -84,15 +84,15 @@ fn head_maps<const EMBED: usize>(
         |at: usize, map| head.scores([at, map], (sums.get(at..).unwrap_or_default(), heads));
     let talking = weights.talking.as_ref();
     let before = talking.map(|of| host(&of.before));
-    let compared = Compared {
+    let qk = QueriesAndKeys {
         queries,
         keys,
         layout,
         positions: head.positions(),
     };
-    let mut maps = compared.maps(0, before, |at| scores(at, 0));
+    let mut maps = qk.maps(0, before, |at| scores(at, 0));
     if layout.maps() > 1 {
-        let second = compared.maps(1, None, |at| scores(at, 1));
+        let second = qk.maps(1, None, |at| scores(at, 1));
         for (map, second) in maps.iter_mut().zip(second) {
             let difference = head.difference(&map.weights, &second.weights);
             let difference = difference.expect("heads with two maps subtract one");
@@ -129,14 +129,14 @@ fn mix_maps(matrix: &[f32], maps: &mut [HeadMap]) {
 }
 
 /// Transformed queries and keys, heads side by side; without keys those of positions.
-struct Compared<'a> {
+struct QueriesAndKeys<'a> {
     queries: &'a [f32],
     keys: &'a [f32],
     layout: Layout,
     positions: Option<&'a PositionTable>,
 }
 
-impl Compared<'_> {
+impl QueriesAndKeys<'_> {
     /// The score of a query and a key in a map of a head, before positions add to it.
     fn score(&self, [head, map]: [usize; 2], query: usize, key: usize) -> f32 {
         let (layout, head_dim, width) = (self.layout, self.layout.head_dim, self.layout.compared());

@@ -96,6 +96,11 @@ impl Layout {
         }
     }
 
+    /// Number of attention maps of all heads.
+    pub fn all_maps(&self) -> usize {
+        self.heads * self.maps()
+    }
+
     /// Channels of a head that one of its maps compares. Rotations and norms of queries and keys, and sinks, treat
     /// those of each map as a head of its own.
     pub fn compared(&self) -> usize {
@@ -137,17 +142,6 @@ impl Layout {
             let fits = batch.longest() <= positions;
             assert!(fits, "a document has too many tokens");
         }
-    }
-
-    /// Whether the GPU has kernels for it; its other layouts are computed by the reference.
-    #[cfg(feature = "cuda")]
-    pub(super) fn has_kernels(&self) -> bool {
-        let with_gate = Self {
-            head: self.head,
-            gate: self.gate,
-            ..Self::softmax(self.heads, self.head_dim)
-        };
-        self.head == HeadKind::Standard || *self == with_gate
     }
 
     /// Panics if there is no such sublayer.
@@ -297,7 +291,7 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
                 .map(|norm| norm.zeros(device, &layout))
                 .transpose()?,
             sinks: (layout.scoring.sink == Some(Sink::Learned))
-                .then(|| device.try_zeros_like(&(layout.heads * layout.maps(),)))
+                .then(|| device.try_zeros_like(&(layout.all_maps(),)))
                 .transpose()?,
             relative: (layout.scoring.bias == Some(Bias::Relative))
                 .then(|| device.try_zeros_like(&(Const::<BUCKETS>, layout.heads)))
@@ -344,17 +338,6 @@ impl<const EMBED: usize, N: Dtype, D: Storage<N>> AttentionWeights<EMBED, N, D> 
         match &self.scores {
             ScoreWeights::DotProduct(_) => None,
             ScoreWeights::Positions(of) => Some(of),
-        }
-    }
-
-    /// The projections to keys and queries.
-    ///
-    /// # Panics
-    /// If the heads have no keys.
-    pub fn comparison(&self) -> &Comparison<EMBED, N, D> {
-        match &self.scores {
-            ScoreWeights::DotProduct(comparison) => comparison,
-            ScoreWeights::Positions(_) => panic!("heads without keys"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use dfdx::tensor::CudaError;
 
-use super::heads::{Arguments, Attention, DocumentRows, HeadLayout, Qkv};
+use super::heads::{Arguments, Attention, BiasGradients, DocumentRows, HeadLayout, Qkv};
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
@@ -144,7 +144,7 @@ impl Corrected {
         };
         let arguments = attention.arguments(qkv).of_recall();
         let dout = gradients.values;
-        attention.backward_of(gpu, arguments, ([NULL; 2], dout), (to, NULL))?;
+        attention.backward_of(gpu, arguments, ([NULL; 2], dout), (to, BiasGradients::NONE))?;
         let count = tokens * width;
         let arguments = (
             gradients.keys.start,

@@ -67,7 +67,7 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
             const u32 query = start + warp * ROWS + r, key = tile + lane;
             const u32 last = min(query, p.keys - 1);
             const bool seen = sees(h, p, query, key);
-            float score = capped(h, products[r] * h.scale);
+            float score = capped(h, scaled(h, products[r], key));
             float weight;
             if (h.similarity != SOFTMAX) {
                 weight = seen ? weight_of_score(h, score, addend_of(h, p, key, last), last) : 0.0f;
@@ -136,7 +136,7 @@ __device__ __forceinline__ Passed passed_by(const Heads& h, const HeadSlice& p, 
     Passed passed = {};
     if (!sees(h, p, query, key)) return passed;
     const u32 last = min(query, p.keys - 1);
-    const float score = capped(h, product * h.scale), addend = addend_of(h, p, key, last);
+    const float score = capped(h, scaled(h, product, key)), addend = addend_of(h, p, key, last);
     const float weight = weight_of(h, score, addend, last, statistic);
     const float factor = kept(h.dropout, drop_index(h, p, query, key)), dweight = dproduct * factor;
     passed.weight = weight * factor;
@@ -155,7 +155,7 @@ __device__ __forceinline__ Piece piece_of(const Heads& h, const HeadSlice& p, u3
     Piece piece = {};
     if (!sees(h, p, query, key)) return piece;
     const u32 last = min(query, p.keys - 1);
-    piece.score = capped(h, product * h.scale);
+    piece.score = capped(h, scaled(h, product, key));
     piece.taken = weight_of_score(h, piece.score, addend_of(h, p, key, last), last);
     piece.factor = kept(h.dropout, drop_index(h, p, query, key));
     piece.dweight = dproduct * piece.factor;
@@ -253,7 +253,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
                 passed = passed_by(h, p, query, key, products[r], dproducts[r], statistic[r], of_query[r]);
             }
             gradients[warp][r][lane] = passed.product;
-            if (LEARNED_BIAS && query < p.queries) {
+            if (LEARNED_BIAS && h.bias >= RELATIVE && query < p.queries) {
                 addends[warp][lane] = passed.addend;
                 __syncwarp();
                 add_addends(h, addends[warp], tile, query, lane, &added[r]);
@@ -297,12 +297,12 @@ __device__ __forceinline__ void pass_pieces(const Heads& h, const Piece* pieces,
     __syncthreads();
 }
 
-// Writes the gradients of keys and values, and `daddends`, if it is not null: of the position bias of each key,
-// `[keys, heads]`, or what is subtracted from those of the sums of forget gates, of which queries have added their part.
-// A block has one head of keys, and loops over the query heads that share it.
+// Writes the gradients of keys and values, and of the position bias of each key, `dposition: [keys, heads]`, if there is
+// one. Subtracts from those of the sums of forget gates, `daddends`, what keys have, after queries have added their part.
+// A block has one head of keys, and loops over the maps that share it.
 extern "C" __global__ void BOUNDED
 attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* statistics, const float* along, float* dkeys,
-                     float* dvalues, u32 gradient_step, float* daddends, const float2* carries) {
+                     float* dvalues, u32 gradient_step, float* daddends, float* dposition, const float2* carries) {
     __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][CHUNK_STEP], douts[32][CHUNK_STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32], gradients[WARPS][ROWS][32];
     // The shared memory that every GPU gives a block without opting in for more. No other kernel here needs
@@ -325,7 +325,7 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
         p = slice_of(h, blockIdx.x, blockIdx.y * h.group + member);
         const Side of_queries = {queries, h.queries + (size_t)p.first_query * h.query_step + p.column, h.query_step, p.queries};
         const Side of_douts = {douts, dout + (size_t)p.first_query * dout_step + p.column, dout_step, p.queries};
-        float added[ROWS] = {};
+        float added[ROWS] = {}, of_position[ROWS] = {};
         for (u32 tile = start / 32 * 32; tile < end; tile += 32) {
             // Queries before a key do not attend to it.
             const Span span = part_of(tile, start + warp * ROWS, start + warp * ROWS < p.keys ? p.queries : 0);
@@ -355,6 +355,8 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
                 weights[warp][r][lane] = passed[r].weight;
                 gradients[warp][r][lane] = passed[r].product;
                 added[r] += passed[r].addend;
+                // Scores with a position bias are not scaled.
+                of_position[r] += passed[r].product;
             }
             __syncwarp();
             add_tile(of_values, weights[warp], of_douts, tile, lane, span);
@@ -363,12 +365,16 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
         }
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
-            if (!POSITION_BIAS && !(LEARNED_BIAS && h.bias == FORGET)) continue;
             const u32 key = start + warp * ROWS + r;
-            const float sum = warp_sum(added[r]);
-            if (lane > 0 || key >= p.keys) continue;
-            float* to = daddends + (size_t)(p.first_key + key) * h.heads + p.head;
-            *to = POSITION_BIAS ? sum : *to - sum;
+            const size_t at = (size_t)(p.first_key + key) * h.heads + p.head;
+            if (POSITION_BIAS) {
+                const float sum = warp_sum(of_position[r]);
+                if (lane == 0 && key < p.keys) dposition[at] = sum;
+            }
+            if (LEARNED_BIAS && h.bias == FORGET) {
+                const float sum = warp_sum(added[r]);
+                if (lane == 0 && key < p.keys) daddends[at] -= sum;
+            }
         }
     }
 #pragma unroll

@@ -8,16 +8,17 @@ struct Heads {
     // With row strides `query_step` and `key_step`.
     const float *queries, *keys, *values;
     const u32 *query_starts, *key_starts;
-    // Added to the score of a key by its position; may be null.
+    // Added to the product of a query and a key by the key's position; may be null.
     const float* position_bias;
-    // The score of each head's sink; null if there are none, or if they are 0.
+    // The score of the sink of each map; null if there are none, or if they are 0.
     const float* sinks;
     // For RELATIVE, what each bucket of distances adds, `[BUCKETS, heads]`. For FORGET, the running sums of each key's
     // forget gates, `[keys, heads]` with row stride `addend_step`.
     const float* addends;
     u32 query_step, key_step, addend_step;
-    // Number of query heads; `group` of them share a head of keys and values.
-    u32 heads, group;
+    // Number of attention maps; `group` of them share a head of keys and values, and `maps` are those of one head of
+    // queries.
+    u32 heads, group, maps;
     // Number of keys that a query attends to, its own being the last.
     u32 window;
     // How scores become weights; what positions add to them; whether there are sinks.
@@ -62,8 +63,8 @@ __device__ __forceinline__ u32 first_key_of(u32 last, u32 window) {
 // What is subtracted from a score per unit of distance: ALiBi (Press et al. 2022, §3), or the decay of retention (Sun et
 // al. 2023, §2.1).
 __device__ __forceinline__ float slope_of(const Heads& h, u32 head) {
-    if (h.bias == DECAY) return -log1pf(-exp2f(-5.0f - (float)head));
-    return h.bias == ALIBI ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
+    if (h.bias == DECAY) return -log1pf(-exp2f(-5.0f - (float)(head / h.maps)));
+    return h.bias == ALIBI ? exp2f(-8.0f * (head / h.maps + 1) / (h.heads / h.maps)) : 0.0f;
 }
 
 #define BUCKETS 32
@@ -83,13 +84,23 @@ __device__ __forceinline__ u32 first_distance_of(u32 bucket) {
 // What is added to the scaled product of a query and a key, of a document whose keys start at the row `first`; `last` is
 // the query's own key.
 __device__ __forceinline__ float addend_of(const Heads& h, u32 head, float slope, u32 first, u32 key, u32 last) {
-    float addend = (POSITION_BIAS ? h.position_bias[key] : 0.0f) - slope * (float)(last - key);
-    if (LEARNED_BIAS && h.bias == RELATIVE) addend += h.addends[bucket_of(last - key) * h.heads + head];
+    float addend = -slope * (float)(last - key);
+    if (LEARNED_BIAS && h.bias == RELATIVE) addend += h.addends[bucket_of(last - key) * (h.heads / h.maps) + head / h.maps];
     if (LEARNED_BIAS && h.bias == FORGET) {
-        const float* sums = h.addends + (size_t)first * h.addend_step + head;
+        const float* sums = h.addends + (size_t)first * h.addend_step + head / h.maps;
         addend += sums[(size_t)last * h.addend_step] - sums[(size_t)key * h.addend_step];
     }
     return addend;
+}
+
+// The scaled product of a query and a key.
+__device__ __forceinline__ float scaled(const Heads& h, float product, u32 key) {
+    return product * h.scale + (POSITION_BIAS ? h.position_bias[key] : 0.0f);
+}
+
+// The index at which dropout draws for a key; the maps of a head drop the same keys.
+__device__ __forceinline__ u32 drop_index(const Heads& h, u32 query, u32 head, u32 key) {
+    return (query * (h.heads / h.maps) + head / h.maps) * h.context + key;
 }
 
 // A scaled product of query and key, bounded if scores are.

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use cudarc::driver::{CudaSlice, DeviceRepr};
-use dfdx::tensor::{Cuda, CudaError, Gradients};
+use dfdx::tensor::{Cuda, CudaError};
 
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
@@ -32,10 +32,10 @@ pub(super) static HEADS: Source = source(
     heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 0\n#define STICKS 0\n"),
 );
 
-/// The same with a position bias.
+/// The same with a position bias, and with any bias.
 pub(super) static HEADS_WITH_POSITION_BIAS: Source = source(
     "heads_with_position_bias",
-    heads_with!("#define POSITION_BIAS 1\n#define LEARNED_BIAS 0\n#define STICKS 0\n"),
+    heads_with!("#define POSITION_BIAS 1\n#define LEARNED_BIAS 1\n#define STICKS 0\n"),
 );
 
 /// With a bias that is learned or depends on the tokens.
@@ -147,9 +147,9 @@ pub struct DocumentRows {
 #[derive(Clone, Copy)]
 pub struct HeadLayout {
     pub of: Layout,
-    /// Added to the score of a key by its position; may be null.
+    /// Added to the product of a query and a key by the key's position; may be null.
     pub position_bias: Address,
-    /// The score of each head's sink; null if there are none, or if they are 0.
+    /// The score of the sink of each map; null if there are none, or if they are 0.
     pub sinks: Address,
     /// What each bucket of distances adds to scores, `[32, heads]`; null if there are none.
     pub relative: Address,
@@ -178,10 +178,27 @@ pub struct Qkv {
 
 /// The result of attention, as backward needs it.
 pub struct AttentionOutput {
-    /// `[queries, heads * head_dim]`.
+    /// `[queries, maps * head_dim]`.
     pub out: Buffer,
-    /// `[queries, heads]`: see heads.cu.
+    /// `[queries, maps]`: see heads.cu.
     pub statistics: Buffer,
+}
+
+/// Where the gradients of biases go; null where there is no such bias.
+#[derive(Clone, Copy)]
+pub struct BiasGradients {
+    /// Each query's share of those of the relative positions, `[queries, 32, maps]`.
+    pub relative: Address,
+    /// Of the position bias of each key, `[keys, maps]`.
+    pub position: Address,
+}
+
+impl BiasGradients {
+    /// Where there is no bias.
+    pub const NONE: Self = Self {
+        relative: NULL,
+        position: NULL,
+    };
 }
 
 /// `struct Heads` of heads.cu.
@@ -201,6 +218,7 @@ pub(super) struct Arguments {
     addend_step: u32,
     heads: u32,
     group: u32,
+    maps: u32,
     window: u32,
     similarity: u32,
     bias: u32,
@@ -230,25 +248,36 @@ impl Arguments {
 }
 
 impl HeadLayout {
-    /// Without a position bias and learned sinks. To the kernels a head is one map of queries and keys: heads with two
-    /// call them once for each, and heads without keys lay them out.
-    pub fn new(layout: Layout) -> Self {
-        let head = HeadKind::Standard;
+    /// Of a sublayer with these weights.
+    pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
+        let positions = weights.positions();
         Self {
-            of: Layout { head, ..layout },
-            position_bias: NULL,
-            sinks: NULL,
-            relative: NULL,
+            of: weights.layout,
+            position_bias: positions.map_or(NULL, |of| address(&of.b2)),
+            sinks: weights.sinks.as_ref().map_or(NULL, address),
+            relative: weights.relative.as_ref().map_or(NULL, address),
         }
     }
 
-    /// Of a sublayer with these weights.
-    pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
-        Self {
-            sinks: weights.sinks.as_ref().map_or(NULL, address),
-            relative: weights.relative.as_ref().map_or(NULL, address),
-            ..Self::new(weights.layout)
-        }
+    /// Each map as a head of its own, of the channels that it compares: so norms and rotations see it.
+    pub fn by_map(&self) -> Self {
+        let of = self.of;
+        let maps = Layout {
+            heads: of.all_maps(),
+            kv_heads: of.kv_heads * of.maps(),
+            head_dim: of.compared(),
+            head: match of.head {
+                HeadKind::Differential => HeadKind::Standard,
+                HeadKind::Standard | HeadKind::Synthesizer { .. } => of.head,
+            },
+            ..of
+        };
+        Self { of: maps, ..*self }
+    }
+
+    /// Width of the outputs of all maps of a token.
+    pub fn output_width(&self) -> usize {
+        self.of.all_maps() * self.of.head_dim
     }
 
     /// Rows of one side per block: `TILE` of tiles.cuh.
@@ -292,8 +321,9 @@ impl HeadLayout {
             query_step: qkv.queries.step as u32,
             key_step: qkv.keys.step as u32,
             addend_step: addends.step as u32,
-            heads: self.of.heads as u32,
-            group: self.of.group() as u32,
+            heads: self.of.all_maps() as u32,
+            group: (self.of.group() * self.of.maps()) as u32,
+            maps: self.of.maps() as u32,
             // At most 2^30, longer than any document, with room for the kernel's additions in u32.
             window: window.map_or(1 << 30, |window| window.min(1 << 30)) as u32,
             similarity: code(similarity),
@@ -362,31 +392,30 @@ impl Attention {
         (self.queries.count(), heads, tiles)
     }
 
-    /// Causal multi-head attention.
+    /// Causal attention of each map, given its queries, `[queries, maps * head_dim]`.
     pub fn attend(&self, gpu: &Gpu, qkv: Qkv) -> Result<AttentionOutput, CudaError> {
-        let (tokens, heads) = (self.queries.tokens(), self.layout.of.heads);
-        let out = gpu.scratch(tokens * self.layout.of.width())?;
-        let statistics = gpu.scratch(tokens * heads)?;
+        let (tokens, maps) = (self.queries.tokens(), self.layout.of.all_maps());
+        let out = gpu.scratch(tokens * self.layout.output_width())?;
+        let statistics = gpu.scratch(tokens * maps)?;
         gpu.launch(
             self.layout.kernel("attend"),
-            self.blocks(&self.queries, heads),
+            self.blocks(&self.queries, maps),
             (self.arguments(qkv), at(&out), at(&statistics)),
         )?;
         Ok(AttentionOutput { out, statistics })
     }
 
     /// Writes the gradients of queries, keys and values (keys and values must have the same row stride), and of the
-    /// running sums of forget gates. `daddends` gets the gradients of the position bias of each key, `[keys, heads]`, or
-    /// each query's share of those of the relative positions, `[queries, 32, heads]`; null without either. Returns the
-    /// term of the softmax gradient that all keys of a query share, `[queries, heads]`.
+    /// running sums of forget gates, `[keys, maps]`, and what `further` asks for. Returns the term of the softmax gradient
+    /// that all keys of a query share, `[queries, maps]`.
     pub fn backward(
         &self,
         gpu: &Gpu,
         qkv: Qkv,
         (output, dout): (&AttentionOutput, &Buffer),
-        gradients: (Qkv, Address),
+        gradients: (Qkv, BiasGradients),
     ) -> Result<Buffer, CudaError> {
-        let dout = Matrix::new(at(dout), self.layout.of.width());
+        let dout = Matrix::new(at(dout), self.layout.output_width());
         let output = [&output.out, &output.statistics].map(at);
         self.backward_of(gpu, self.arguments(qkv), (output, dout), gradients)
     }
@@ -398,19 +427,19 @@ impl Attention {
         gpu: &Gpu,
         arguments: Arguments,
         ([out, statistics], dout): ([Address; 2], Matrix),
-        (gradients, daddends): (Qkv, Address),
+        (gradients, biases): (Qkv, BiasGradients),
     ) -> Result<Buffer, CudaError> {
-        let heads = self.layout.of.heads;
-        let along = gpu.scratch(self.queries.tokens() * heads)?;
+        let maps = self.layout.of.all_maps();
+        let along = gpu.scratch(self.queries.tokens() * maps)?;
         let daddends = match self.layout.of.forgets() {
             true => gradients.sums.start,
-            false => daddends,
+            false => biases.relative,
         };
         let carries = self.carries(gpu)?;
         let carries = carries.as_ref().map_or(NULL, at);
         gpu.launch(
             self.layout.kernel("attend_backward_queries"),
-            self.blocks(&self.queries, heads),
+            self.blocks(&self.queries, maps),
             (
                 arguments,
                 out,
@@ -437,42 +466,19 @@ impl Attention {
                 gradients.values.start,
                 gradients.keys.step as u32,
                 daddends,
+                biases.position,
                 carries,
             ),
         )?;
         Ok(along)
     }
 
-    /// For what is left of each query's stick before each tile of keys, and for a sum: `[queries, heads, tiles, 2]`.
+    /// For what is left of each query's stick before each tile of keys, and for a sum: `[queries, maps, tiles, 2]`.
     fn carries(&self, gpu: &Gpu) -> Result<Option<Buffer>, CudaError> {
         let tiles = self.keys.longest.div_ceil(self.layout.tile());
-        let count = self.queries.tokens() * self.layout.of.heads * tiles * 2;
+        let count = self.queries.tokens() * self.layout.of.all_maps() * tiles * 2;
         (self.layout.of.scoring.similarity == Similarity::StickBreaking)
             .then(|| gpu.scratch(count))
             .transpose()
     }
-}
-
-/// What heads compute from queries, keys and values.
-pub trait GpuHeadAttention: 'static {
-    /// What backward needs.
-    type Saved: 'static;
-
-    /// The heads' outputs, and what backward needs.
-    fn attend(&self, gpu: &Gpu, attention: &Attention, qkv: Qkv) -> Result<Self::Saved, CudaError>;
-
-    /// The heads' outputs: `[queries, heads * head_dim]`.
-    fn output(saved: &Self::Saved) -> &Buffer;
-
-    /// Backward of [`Self::attend`], given the inputs and the saved state of `forward`. The last argument
-    /// but one has the gradient of the output, and where to write the gradients of queries, keys and
-    /// values. Accumulates the gradients of learned parameters.
-    fn attend_backward(
-        &self,
-        gpu: &Gpu,
-        attention: &Attention,
-        forward: (Qkv, &Self::Saved),
-        gradients_of: (&Buffer, Qkv),
-        gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<(), CudaError>;
 }

@@ -148,13 +148,16 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::cuda::{decoding, delta, heads, parts, products, rows, talking, transform};
-    use crate::ops::{adamw, attention, embedding, head};
+    use crate::ops::cuda::{
+        delta, differential, heads, kv_cache, parts, products, rows, synthesizer, talking,
+        transform,
+    };
+    use crate::ops::{adamw, embedding, head};
 
     /// All sources.
     const ALL: [&Source; 16] = [
         &adamw::cuda::OPTIMISER,
-        &attention::differential::cuda::DIFFERENCES,
+        &differential::DIFFERENCES,
         &embedding::cuda::TABLES,
         &head::cuda::LOSS,
         &heads::HEADS,
@@ -163,12 +166,12 @@ mod tests {
         &heads::HEADS_WITH_STICKS,
         &delta::DELTA,
         &products::PRODUCTS,
-        &decoding::KV_CACHE,
+        &kv_cache::KV_CACHE,
         &rows::ROWS,
         &parts::PARTS,
         &talking::TALKING,
         &transform::TRANSFORMS,
-        &attention::synthesizer::cuda::POSITIONS_AS_KEYS,
+        &synthesizer::POSITIONS_AS_KEYS,
     ];
 
     /// Test values of a constant, including the smallest and the largest.

@@ -43,7 +43,7 @@ extern "C" __global__ void attend_cached(Heads h, float* out, u32 queries) {
         if (seen) {
             const float* of_key = h.keys + row + (size_t)key * h.key_step;
             for (u32 channel = 0; channel < HEAD_DIM; channel++) score += of_key[channel] * own[warp][channel];
-            score = capped(h, score * h.scale);
+            score = capped(h, scaled(h, score, key));
         }
         const float addend = seen ? addend_of(h, head, slope, first_row, key, last) : 0.0f;
         if (h.similarity != SOFTMAX) {

@@ -9,16 +9,18 @@
 //! context may be thread-local.
 #![allow(unsafe_code)]
 
-pub(crate) mod decoding;
 pub(crate) mod delta;
+pub(crate) mod differential;
 pub(crate) mod forget;
 pub(crate) mod heads;
 pub(crate) mod kernels;
+pub(crate) mod kv_cache;
 pub(crate) mod linear;
 pub(crate) mod parts;
 pub(crate) mod products;
 pub(crate) mod rows;
 pub(crate) mod sublayer;
+mod synthesizer;
 pub(crate) mod talking;
 mod transform;
 

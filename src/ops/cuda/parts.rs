@@ -9,7 +9,7 @@ use super::linear::project;
 use super::products::Matrix;
 use super::rows::MAX_PARTIAL_SUMS;
 use super::{Address, Buffer, Gpu, NULL, at};
-use crate::ops::attention::{QkNorm, QkNormWeights};
+use crate::ops::attention::{Layout, QkNorm, QkNormWeights};
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::parameters::Projection;
 
@@ -31,12 +31,19 @@ pub(super) static PARTS: Source = Source {
 
 /// The query heads and key heads that lie side by side in each row.
 #[derive(Clone, Copy)]
-pub struct Compared {
+pub struct QkHeads {
     /// The first columns.
     pub heads: Matrix,
     /// Number of heads of queries, which come first, and of keys.
     pub counts: [usize; 2],
     pub rows: usize,
+}
+
+impl QkHeads {
+    /// Total width of the heads.
+    pub fn width(&self, layout: &Layout) -> usize {
+        (self.counts[0] + self.counts[1]) * layout.head_dim
+    }
 }
 
 /// The gates of heads' outputs.
@@ -124,7 +131,7 @@ impl HeadLayout {
     pub fn normalise(
         &self,
         gpu: &Gpu,
-        compared: Compared,
+        compared: QkHeads,
         weights: Option<&QkNormWeights<f32, Cuda>>,
         keep: bool,
     ) -> Result<Option<Buffer>, CudaError> {
@@ -144,7 +151,7 @@ impl HeadLayout {
     pub fn normalise_backward(
         &self,
         gpu: &Gpu,
-        (gradient, kept): (Compared, Option<&Buffer>),
+        (gradient, kept): (QkHeads, Option<&Buffer>),
         weights: Option<&QkNormWeights<f32, Cuda>>,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
@@ -181,8 +188,8 @@ impl HeadLayout {
     }
 
     /// The outputs of the heads, in the form that the norm kernels take.
-    fn outputs(&self, out: &Buffer, rows: usize) -> Compared {
-        Compared {
+    fn outputs(&self, out: &Buffer, rows: usize) -> QkHeads {
+        QkHeads {
             heads: Matrix::new(at(out), self.of.width()),
             counts: [self.of.heads, 0],
             rows,
@@ -193,10 +200,10 @@ impl HeadLayout {
         &self,
         gpu: &Gpu,
         norm: HeadNorm<'_>,
-        compared: Compared,
+        compared: QkHeads,
         kept: Address,
     ) -> Result<(), CudaError> {
-        let Compared {
+        let QkHeads {
             heads,
             counts,
             rows,
@@ -223,10 +230,10 @@ impl HeadLayout {
         &self,
         gpu: &Gpu,
         norm: HeadNorm<'_>,
-        (gradient, kept): (Compared, &Buffer),
+        (gradient, kept): (QkHeads, &Buffer),
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        let Compared {
+        let QkHeads {
             heads,
             counts,
             rows,
@@ -317,7 +324,7 @@ impl HeadLayout {
         Ok(dgates)
     }
 
-    /// Accumulates the gradients of the sinks' scores, given the statistic of each query and head, and the term that all its
+    /// Accumulates the gradients of the sinks' scores, given the statistic of each query and map, and the term that all its
     /// keys share.
     pub fn sink_backward(
         &self,
@@ -333,7 +340,7 @@ impl HeadLayout {
             dsinks,
             queries as u32,
         );
-        let blocks = (self.of.heads, 1, 1);
+        let blocks = (self.of.all_maps(), 1, 1);
         gpu.launch(self.part("sink_backward"), blocks, arguments)
     }
 }

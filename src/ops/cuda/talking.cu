@@ -22,7 +22,7 @@ __device__ __forceinline__ bool sees(const Heads& h, const Row& row, u32 key) {
 }
 
 __device__ __forceinline__ float dropped(const Heads& h, const Row& row, u32 key) {
-    return kept(h.dropout, (row.query * h.heads + row.head) * h.context + key);
+    return kept(h.dropout, drop_index(h, row.query, row.head, key));
 }
 
 // What is added to the score of a key, and its weight before any sum divides it.
@@ -52,7 +52,7 @@ extern "C" __global__ void compare(Heads h, const float* rows, u32 row_step, u32
         float sum = 0.0f;
         if (key <= row.last) {
             for (u32 channel = 0; channel < HEAD_DIM; channel++) sum += own[channel] * others[(size_t)key * h.key_step + channel];
-            sum *= of_values ? dropped(h, row, key) : h.scale;
+            sum = of_values ? sum * dropped(h, row, key) : scaled(h, sum, key);
         }
         map[(size_t)at * step + key] = sum;
     }
@@ -155,15 +155,15 @@ extern "C" __global__ void weigh_backward(Heads h, const float* scores, const fl
         daddends[((size_t)row.query * BUCKETS + lane) * h.heads + row.head] = bucket_gradient(d, row.last, lane);
 }
 
-// Subtracts from the gradients of the sums of forget gates, `[keys, heads]`, what their keys have; one thread each.
-extern "C" __global__ void subtract_columns(Heads h, const float* d, float* dsums, u32 step, u32 count) {
+// Writes the sum of each key's column of a map, `[keys, heads]`, or subtracts it; one thread each.
+extern "C" __global__ void sum_columns(Heads h, const float* map, u32 subtract, float* sums, u32 step, u32 count) {
     const u32 at = blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= count) return;
     const Row row = row_of(h, at);
     float sum = 0.0f;
     for (u32 query = row.query; query * h.heads < count && (query == row.query || h.key_starts[query] > 0); query++)
-        sum += d[((size_t)query * h.heads + row.head) * step + row.last];
-    dsums[at] -= sum;
+        sum += map[((size_t)query * h.heads + row.head) * step + row.last];
+    sums[at] = subtract ? sums[at] - sum : sum;
 }
 
 // In place: from the gradients of bounded scores to those of the scores; one thread per element.

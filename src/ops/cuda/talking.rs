@@ -2,9 +2,9 @@
 
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
-use super::decoding::{GpuKvCache, VisibleKeys};
-use super::heads::{Arguments, Attention, AttentionOutput, HeadLayout, Qkv};
+use super::heads::{Arguments, Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
 use super::kernels::{Kernel, Source, WARPS};
+use super::kv_cache::{GpuKvCache, VisibleKeys};
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::attention::TalkingWeights;
@@ -20,7 +20,7 @@ pub(super) static TALKING: Source = Source {
         "matrix_gradient",
         "weigh",
         "weigh_backward",
-        "subtract_columns",
+        "sum_columns",
         "cap_backward",
         "apply_rows",
         "apply_columns",
@@ -197,6 +197,14 @@ impl Maps<'_> {
         Ok((AttentionOutput { out, statistics }, maps))
     }
 
+    /// Writes the sum of each key's column of a map, `[keys, heads]`, or subtracts it.
+    fn sum_columns(&self, map: &Buffer, subtract: bool, sums: Address) -> Result<(), CudaError> {
+        let (step, rows) = (self.step as u32, self.rows());
+        let subtract = u32::from(subtract);
+        let arguments = (self.arguments, at(map), subtract, sums, step, rows as u32);
+        (self.gpu).launch_each(self.kernel("sum_columns"), rows, arguments)
+    }
+
     /// From the gradients of weights, in place, to those of mixed scores. Writes those of what was added to them, and
     /// returns the sum of each query's weights times their gradients.
     fn weigh_backward(
@@ -220,8 +228,7 @@ impl Maps<'_> {
         let kernel = self.kernel("weigh_backward");
         (self.gpu).launch(kernel, Self::warps(rows), arguments)?;
         if self.layout.of.forgets() {
-            let arguments = (self.arguments, at(d), daddends, step, rows as u32);
-            (self.gpu).launch_each(self.kernel("subtract_columns"), rows, arguments)?;
+            self.sum_columns(d, true, daddends)?;
         }
         if self.layout.of.scoring.softcap.is_some() {
             let scores = at(&maps.mixed_scores);
@@ -281,7 +288,7 @@ pub fn backward(
     (attention, qkv): (&Attention, Qkv),
     (maps, matrices): (&TalkingMaps, &TalkingWeights<f32, Cuda>),
     dout: &Buffer,
-    (dqkv, daddends): (Qkv, Address),
+    (dqkv, biases): (Qkv, BiasGradients),
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<Buffer, CudaError> {
     let of = maps_of(gpu, attention, qkv);
@@ -294,12 +301,15 @@ pub fn backward(
     let d = of.mix(&matrices.after, true, &dmixed)?;
     let daddends = match attention.layout.of.forgets() {
         true => dqkv.sums.start,
-        false => daddends,
+        false => biases.relative,
     };
     let along = of.weigh_backward(maps, &d, daddends)?;
     let dbefore = gradient_address(gradients, &matrices.before)?;
     of.matrix_gradient(&maps.scores, &d, dbefore)?;
     let dscores = of.mix(&matrices.before, true, &d)?;
+    if biases.position != NULL {
+        of.sum_columns(&dscores, false, biases.position)?;
+    }
     of.apply_rows(&dscores, Others::Keys, dqkv.queries)?;
     of.apply_columns((&dscores, Others::Keys), qkv.queries, dqkv.keys)?;
     Ok(along)

@@ -170,7 +170,7 @@ __device__ __forceinline__ Span keys_of(const Heads& h, const HeadSlice& p, u32 
 }
 
 __device__ __forceinline__ u32 drop_index(const Heads& h, const HeadSlice& p, u32 query, u32 key) {
-    return ((p.first_query + query) * h.heads + p.head) * h.context + key;
+    return drop_index(h, p.first_query + query, p.head, key);
 }
 
 // What is added to the score of a key.

@@ -34,3 +34,19 @@ extern "C" __global__ void feature_map_backward(float* gradients, const float* h
     const size_t at = (size_t)(i / columns) * step + i % columns;
     gradients[at] *= heads[at] > 1.0f ? 1.0f : heads[at];
 }
+
+// The hidden layer of heads without keys: max(x, 0) of the first `columns` of each row.
+extern "C" __global__ void relu(float* heads, u32 step, u32 columns, u32 rows) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    float* at = heads + (size_t)(i / columns) * step + i % columns;
+    *at = fmaxf(*at, 0.0f);
+}
+
+// Backward of `relu`, given what it wrote.
+extern "C" __global__ void relu_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    const size_t at = (size_t)(i / columns) * step + i % columns;
+    if (heads[at] <= 0.0f) gradients[at] = 0.0f;
+}

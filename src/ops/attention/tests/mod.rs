@@ -100,6 +100,21 @@ const SYNTHESIZER_WITH_PARTS: Layout = Layout {
     ..SYNTHESIZER
 };
 
+/// With a bias that is learned or depends on tokens, and other parts whose gradients all maps of a head have a share in.
+fn learned_parts(layout: Layout) -> [Layout; 2] {
+    [Bias::Relative, Bias::Forget { divisor: 1 }].map(|bias| Layout {
+        kv_heads: 1,
+        gate: Some(Gate::Channel),
+        scoring: Scoring {
+            bias: Some(bias),
+            sink: Some(Sink::Learned),
+            softcap: Some(3.0),
+            ..WINDOW.scoring
+        },
+        ..layout
+    })
+}
+
 const fn normed(qk_norm: QkNorm) -> Layout {
     Layout {
         qk_norm: Some(qk_norm),
@@ -513,14 +528,21 @@ on_each_device!(wider_heads, |device| {
         check_cached::<8, _>(&device, layout, tolerances(&layout)[1]);
     }
 });
-on_each_device!(two_maps_with_parts, |device| check(
-    &device,
-    DIFFERENTIAL_WITH_PARTS
-));
-on_each_device!(scores_of_positions_with_parts, |device| check(
-    &device,
-    SYNTHESIZER_WITH_PARTS
-));
+on_each_device!(two_maps_with_parts, |device| {
+    check(&device, DIFFERENTIAL_WITH_PARTS);
+    for layout in learned_parts(DIFFERENTIAL) {
+        let qk_norm = Some(QkNorm::L2);
+        check_combination(&device, Layout { qk_norm, ..layout });
+    }
+});
+on_each_device!(scores_of_positions_with_parts, |device| {
+    check(&device, SYNTHESIZER_WITH_PARTS);
+    for layout in learned_parts(SYNTHESIZER) {
+        check_combination(&device, layout);
+        let talking = true;
+        check_combination(&device, Layout { talking, ..layout });
+    }
+});
 
 // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
 // kernels.

@@ -1,32 +1,32 @@
-// Differences of the outputs of two attention maps. HEAD_DIM is the width of a head; a row is one head of
-// one token.
+// Heads with two maps, of which the second is subtracted: to the kernels of attention they are two heads that share keys
+// and values, whose queries have zeros in the channels of the other map. HEAD_DIM is the width of a head; the outputs of
+// both maps lie side by side.
 
-#define HALF (HEAD_DIM / 2)
-// Attention divides by √HEAD_DIM, but a map has only half of the channels.
-#define ROOT_OF_TWO 1.41421356f
+#define HALF ((HEAD_DIM + 1) / 2)
 
-// Queries for each map, `[tokens, width]`: the channels of its half, and zeros for the other.
-extern "C" __global__ void halve(const float* queries, u32 step, u32 width, float* first, float* second, u32 count) {
+// Where the channel of a query's map goes: `[tokens, heads, 2, HEAD_DIM]`.
+__device__ __forceinline__ size_t spread_at(u32 i, u32 map) { return ((size_t)(i / HEAD_DIM) * 2 + map) * HEAD_DIM + i % HEAD_DIM; }
+
+// Queries for each map: the channels of its half, and zeros for the other.
+extern "C" __global__ void spread(const float* queries, u32 step, u32 width, float* maps, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    const float query = queries[(size_t)(i / width) * step + i % width] * ROOT_OF_TWO;
-    const bool of_first = i % HEAD_DIM < HALF;
-    first[i] = of_first ? query : 0.0f;
-    second[i] = of_first ? 0.0f : query;
+    const u32 map = i % HEAD_DIM / HALF;
+    maps[spread_at(i, map)] = queries[(size_t)(i / width) * step + i % width];
+    maps[spread_at(i, 1 - map)] = 0.0f;
 }
 
-// Backward of `halve`: adds the gradients of the second map to those of the first,
-// `heads: [tokens, 3 * width]`, of queries, keys and values.
-extern "C" __global__ void join(float* heads, u32 width, const float* queries, const float* keys_and_values, u32 count) {
+// Backward of `spread`.
+extern "C" __global__ void gather(const float* maps, float* queries, u32 step, u32 width, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    const u32 row = i / (3 * width), column = i % (3 * width);
-    if (column < width) {
-        const bool of_first = column % HEAD_DIM < HALF;
-        heads[i] = ROOT_OF_TWO * (of_first ? heads[i] : queries[(size_t)row * width + column]);
-    } else {
-        heads[i] += keys_and_values[(size_t)row * 2 * width + column - width];
-    }
+    queries[(size_t)(i / width) * step + i % width] = maps[spread_at(i, i % HEAD_DIM / HALF)];
+}
+
+// The sum over the maps of each head, `[rows, heads, 2]`.
+extern "C" __global__ void sum_maps(const float* maps, float* sums, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) sums[i] = maps[2 * i] + maps[2 * i + 1];
 }
 
 // exp(λ_q1·λ_k1) and exp(λ_q2·λ_k2) of `lambda: [2, HEAD_DIM]`, the same for every lane.
@@ -40,19 +40,19 @@ __device__ float2 powers_of(const float* lambda, u32 lane) {
     return make_float2(expf(warp_sum(first)), expf(warp_sum(second)));
 }
 
-// out = (1 - start) gain · o / √(mean(o²) + epsilon), o = first - λ second; one warp per row.
-extern "C" __global__ void difference(const float* first, const float* second, const float* lambda, const float* gain,
-                                      float* out, float start, float epsilon, u32 rows) {
+// out = (1 - start) gain · o / √(mean(o²) + epsilon), o = first - λ second; one warp per head of a token.
+extern "C" __global__ void difference(const float* maps, const float* lambda, const float* gain, float* out, float start,
+                                      float epsilon, u32 rows) {
     const u32 row = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= rows) return;
     const float2 powers = powers_of(lambda, lane);
     const float factor = powers.x - powers.y + start;
+    const float *first = maps + (size_t)row * 2 * HEAD_DIM, *second = first + HEAD_DIM;
     float weighted[PER_LANE(HEAD_DIM)], squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
-        const size_t at = (size_t)row * HEAD_DIM + channel;
-        weighted[i] = channel < HEAD_DIM ? first[at] - factor * second[at] : 0.0f;
+        weighted[i] = channel < HEAD_DIM ? first[channel] - factor * second[channel] : 0.0f;
         squares += weighted[i] * weighted[i];
     }
     const float scale = rsqrtf(warp_sum(squares) / HEAD_DIM + epsilon) * (1.0f - start);
@@ -65,9 +65,8 @@ extern "C" __global__ void difference(const float* first, const float* second, c
 
 // Backward of `difference`: writes the gradients of both maps' outputs, and each block's partial gradients
 // of the gain and of λ, `shares: [blocks, HEAD_DIM + 1]`.
-extern "C" __global__ void difference_backward(const float* first, const float* second, const float* lambda,
-                                               const float* gain, const float* dout, float* dfirst, float* dsecond,
-                                               float* shares, float start, float epsilon, u32 rows) {
+extern "C" __global__ void difference_backward(const float* maps, const float* lambda, const float* gain, const float* dout,
+                                               float* dmaps, float* shares, float start, float epsilon, u32 rows) {
     __shared__ float sums[HEAD_DIM + 1];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const float2 powers = powers_of(lambda, lane);
@@ -76,14 +75,15 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) of_gain[i] = 0.0f;
     for (u32 row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS) {
+        const size_t at = (size_t)row * HEAD_DIM;
+        const float *first = maps + 2 * at, *second = first + HEAD_DIM;
         float weighted[PER_LANE(HEAD_DIM)], upstream[PER_LANE(HEAD_DIM)], squares = 0.0f, along = 0.0f;
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
-            const size_t at = (size_t)row * HEAD_DIM + channel;
             const bool there = channel < HEAD_DIM;
-            weighted[i] = there ? first[at] - factor * second[at] : 0.0f;
-            upstream[i] = there ? dout[at] * (1.0f - start) : 0.0f;
+            weighted[i] = there ? first[channel] - factor * second[channel] : 0.0f;
+            upstream[i] = there ? dout[at + channel] * (1.0f - start) : 0.0f;
             squares += weighted[i] * weighted[i];
             along += upstream[i] * (there ? gain[channel] : 0.0f) * weighted[i];
         }
@@ -93,12 +93,11 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             if (channel >= HEAD_DIM) continue;
-            const size_t at = (size_t)row * HEAD_DIM + channel;
             const float gradient = scale * (upstream[i] * gain[channel] - weighted[i] * along);
             of_gain[i] += upstream[i] * weighted[i] * scale;
-            of_factor -= gradient * second[at];
-            dfirst[at] = gradient;
-            dsecond[at] = -factor * gradient;
+            of_factor -= gradient * second[channel];
+            dmaps[2 * at + channel] = gradient;
+            dmaps[2 * at + HEAD_DIM + channel] = -factor * gradient;
         }
     }
     const float of_row[1] = {warp_sum(of_factor)};

@@ -1,6 +1,6 @@
-// The keys and queries of the synthesizer. HEAD_DIM is the width of a head.
+// The keys of the synthesizer. HEAD_DIM is the width of a head.
 
-// Keys of tokens, the same for every head: the column of `w2: [HEAD_DIM, all]` for the token's position.
+// Keys of tokens, the same for every head of keys: the column of `w2: [HEAD_DIM, all]` for the token's position.
 extern "C" __global__ void lay_keys(float* keys, u32 step, u32 width, const float* w2, u32 all, const u32* positions,
                                     u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -9,27 +9,10 @@ extern "C" __global__ void lay_keys(float* keys, u32 step, u32 width, const floa
     keys[(size_t)row * step + column] = w2[column % HEAD_DIM * all + positions[row]];
 }
 
-// In place: queries are relu(hidden), times `root` to undo attention's scaling.
-extern "C" __global__ void relu(float* hidden, u32 step, u32 width, float root, u32 count) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    float* at = hidden + (size_t)(i / width) * step + i % width;
-    *at = fmaxf(*at, 0.0f) * root;
-}
-
-// Backward: gradients of the queries become those of the hidden layer.
-extern "C" __global__ void relu_backward(float* gradients, const float* queries, u32 step, u32 width, float root,
-                                         u32 count) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    const size_t at = (size_t)(i / width) * step + i % width;
-    gradients[at] = queries[at] > 0.0f ? gradients[at] * root : 0.0f;
-}
-
 // Adds the gradients of all keys at a position, over documents and heads, to that position's column of
-// `w2: [HEAD_DIM, all]` and its bias; one block per position.
-extern "C" __global__ void add_to_positions(const float* dkeys, u32 step, const float* dscores, const u32* starts,
-                                         u32 documents, u32 heads, float* dw2, float* db2, u32 all) {
+// `w2: [HEAD_DIM, all]`, and those of scores, `dscores: [keys, heads]`, to its bias; one block per position.
+extern "C" __global__ void add_to_positions(const float* dkeys, u32 step, u32 kv_heads, const float* dscores, u32 heads,
+                                            const u32* starts, u32 documents, float* dw2, float* db2, u32 all) {
     __shared__ float sums[HEAD_DIM + 1];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, position = blockIdx.x;
     float of_keys[PER_LANE(HEAD_DIM)], of_score = 0.0f;
@@ -39,6 +22,7 @@ extern "C" __global__ void add_to_positions(const float* dkeys, u32 step, const 
         const u32 head = pair % heads, token = starts[pair / heads] + position;
         if (token >= starts[pair / heads + 1]) continue;
         of_score += dscores[(size_t)token * heads + head];
+        if (head >= kv_heads) continue;
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;

@@ -6,8 +6,8 @@ use dfdx::tensor_ops::{
     BroadcastTo, Device, MeanTo, SelectTo, SumTo, TryAdd, TryDiv, TryMul, TrySub,
 };
 
-use super::{DifferenceWeights, HEAD_NORM_EPSILON, LAMBDA_START};
-use crate::ops::attention::reference::{Heads, Scores, number};
+use super::tensors::{Heads, Scores, number};
+use crate::ops::attention::differential::{DifferenceWeights, HEAD_NORM_EPSILON, LAMBDA_START};
 
 /// `first − λ second`.
 pub fn difference<N: Dtype, D: Device<N>, T: Tape<N, D>>(

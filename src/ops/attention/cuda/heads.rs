@@ -1,0 +1,252 @@
+//! What heads compute from queries, keys and values on the GPU, by the kernels of `ops/cuda`.
+
+use dfdx::shapes::Const;
+use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
+
+use crate::ops::attention::{AttentionWeights, BUCKETS, TalkingWeights};
+use crate::ops::bridge::cuda::gradient_address;
+use crate::ops::cuda::differential::TwoMaps;
+use crate::ops::cuda::heads::{Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
+use crate::ops::cuda::kv_cache::{GpuKvCache, VisibleKeys};
+use crate::ops::cuda::products::Matrix;
+use crate::ops::cuda::rows::Rows;
+use crate::ops::cuda::talking::{self, TalkingMaps};
+use crate::ops::cuda::{Buffer, Gpu, NULL, at};
+
+/// The heads of a sublayer, and what they have learned besides the projections.
+pub struct GpuHeads {
+    /// The learned score of the sink of each map.
+    sinks: Option<Tensor<(usize,), f32, Cuda>>,
+    /// What each bucket of distances adds to scores.
+    relative: Option<Tensor<(Const<BUCKETS>, usize), f32, Cuda>>,
+    /// The matrices of talking heads.
+    talking: Option<TalkingWeights<f32, Cuda>>,
+    /// Of heads with two maps.
+    two_maps: Option<TwoMaps>,
+}
+
+/// What backward needs.
+pub struct KeptHeads {
+    /// The outputs of the maps, before their difference or norm.
+    attended: AttentionOutput,
+    /// After it, if there is one: `[queries, width]`.
+    normed: Option<Buffer>,
+    /// Of talking heads.
+    talking: Option<TalkingMaps>,
+}
+
+impl KeptHeads {
+    /// The heads' outputs: `[queries, width]`.
+    pub fn output(&self) -> &Buffer {
+        self.normed.as_ref().unwrap_or(&self.attended.out)
+    }
+}
+
+impl GpuHeads {
+    /// Of a sublayer with these weights.
+    pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
+        Self {
+            sinks: weights.sinks.clone(),
+            relative: weights.relative.clone(),
+            talking: weights.talking.clone(),
+            two_maps: weights.difference.as_ref().map(TwoMaps::new),
+        }
+    }
+
+    /// The queries of each map, if a head has two.
+    fn spread(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        queries: (Matrix, usize),
+    ) -> Result<Option<Buffer>, CudaError> {
+        let two_maps = self.two_maps.as_ref();
+        let spread = two_maps.map(|maps| maps.spread(gpu, layout, queries));
+        spread.transpose()
+    }
+
+    /// Queries, keys and values as the maps have them, given what [`Self::spread`] returned.
+    fn by_map(layout: &HeadLayout, spread: Option<&Buffer>, qkv: Qkv) -> Qkv {
+        let of_maps = |buffer| Matrix::new(at(buffer), layout.output_width());
+        Qkv {
+            queries: spread.map_or(qkv.queries, of_maps),
+            ..qkv
+        }
+    }
+
+    /// From the outputs of maps to those of heads: the former as they were, and the latter if they differ.
+    fn norm(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        (out, tokens): (Buffer, usize),
+    ) -> Result<(Buffer, Option<Buffer>), CudaError> {
+        match &self.two_maps {
+            Some(maps) => {
+                let heads = maps.difference(gpu, &out, tokens * layout.of.heads)?;
+                Ok((out, Some(heads)))
+            }
+            None if layout.of.head_norm => {
+                let before = layout.normalise_outputs(gpu, &out, tokens)?;
+                Ok((before, Some(out)))
+            }
+            None => Ok((out, None)),
+        }
+    }
+
+    /// Backward of [`Self::norm`], given the outputs of maps: the gradient of these, if it is not in `dout`, where that of
+    /// the heads was.
+    fn norm_backward(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        (out, dout, tokens): (&Buffer, &Buffer, usize),
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<Option<Buffer>, CudaError> {
+        if let Some(maps) = &self.two_maps {
+            let rows = tokens * layout.of.heads;
+            let dmaps = maps.difference_backward(gpu, (out, dout), rows, gradients)?;
+            return Ok(Some(dmaps));
+        }
+        if layout.of.head_norm {
+            layout.normalise_outputs_backward(gpu, (dout, out), tokens, gradients)?;
+        }
+        Ok(None)
+    }
+
+    /// The heads' outputs, and what backward needs.
+    pub fn attend(
+        &self,
+        gpu: &Gpu,
+        attention: &Attention,
+        qkv: Qkv,
+    ) -> Result<KeptHeads, CudaError> {
+        let (layout, tokens) = (&attention.layout, attention.queries.tokens());
+        let spread = self.spread(gpu, layout, (qkv.queries, tokens))?;
+        let qkv = Self::by_map(layout, spread.as_ref(), qkv);
+        let (attended, talking) = match &self.talking {
+            None => (attention.attend(gpu, qkv)?, None),
+            Some(of) => {
+                let (attended, maps) = talking::attend(gpu, attention, qkv, of)?;
+                (attended, Some(maps))
+            }
+        };
+        let AttentionOutput { out, statistics } = attended;
+        let (out, normed) = self.norm(gpu, layout, (out, tokens))?;
+        Ok(KeptHeads {
+            attended: AttentionOutput { out, statistics },
+            normed,
+            talking,
+        })
+    }
+
+    /// The heads' outputs for some queries, `[queries, width]` each.
+    pub fn attend_to_cache(
+        &self,
+        gpu: &Gpu,
+        cache: &GpuKvCache,
+        queries: Buffer,
+        visible: &VisibleKeys,
+    ) -> Result<Buffer, CudaError> {
+        let (layout, count) = (&cache.layout, visible.queries());
+        let rows = Matrix::new(at(&queries), layout.of.width());
+        let queries = self.spread(gpu, layout, (rows, count))?.unwrap_or(queries);
+        let out = match &self.talking {
+            None => cache.attend_to_cache(gpu, &queries, visible)?,
+            Some(of) => talking::attend_to_cache(gpu, cache, &queries, (visible, of))?,
+        };
+        let (out, normed) = self.norm(gpu, layout, (out, count))?;
+        Ok(normed.unwrap_or(out))
+    }
+
+    /// Backward of [`Self::attend`]: writes the gradients of queries, keys, values and running sums of forget gates, and
+    /// accumulates those of what is learned. Returns those of the position bias of each key, `[keys, heads]`, if there is
+    /// one. The gradient of the outputs is used up.
+    pub fn attend_backward(
+        &self,
+        gpu: &Gpu,
+        attention: &Attention,
+        (qkv, kept): (Qkv, &KeptHeads),
+        (dout, dqkv): (&Buffer, Qkv),
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<Option<Buffer>, CudaError> {
+        let (layout, attended) = (&attention.layout, &kept.attended);
+        let tokens @ [queries, keys] = [&attention.queries, &attention.keys].map(|of| of.tokens());
+        let back = (&attended.out, dout, queries);
+        let dmaps = self.norm_backward(gpu, layout, back, gradients)?;
+        let dout = dmaps.as_ref().unwrap_or(dout);
+        let spread = self.spread(gpu, layout, (qkv.queries, queries))?;
+        let qkv = Self::by_map(layout, spread.as_ref(), qkv);
+        let two_maps = self.two_maps.as_ref();
+        let joint = two_maps.map(|maps| maps.gradients(gpu, layout, tokens));
+        let joint = joint.transpose()?;
+        let to = (joint.as_ref()).map_or(dqkv, |joint| joint.qkv(layout, dqkv));
+
+        let shares = self.shares(gpu, layout, queries)?;
+        let dposition = match layout.position_bias {
+            NULL => None,
+            _ => Some(gpu.scratch(keys * layout.of.all_maps())?),
+        };
+        let biases = BiasGradients {
+            relative: shares.as_ref().map_or(NULL, at),
+            position: dposition.as_ref().map_or(NULL, at),
+        };
+        let along = match self.talking.as_ref().zip(kept.talking.as_ref()) {
+            None => attention.backward(gpu, qkv, (attended, dout), (to, biases))?,
+            Some((of, maps)) => {
+                let maps = (maps, of);
+                talking::backward(gpu, (attention, qkv), maps, dout, (to, biases), gradients)?
+            }
+        };
+        if let Some((maps, joint)) = two_maps.zip(joint) {
+            maps.join(gpu, layout, (&joint, dqkv), tokens)?;
+        }
+        if let Some(shares) = shares {
+            self.relative_backward(gpu, layout, (shares, queries), gradients)?;
+        }
+        if let Some(sinks) = &self.sinks {
+            let dsinks = gradient_address(gradients, sinks)?;
+            layout.sink_backward(gpu, [&attended.statistics, &along], dsinks, queries)?;
+        }
+        Ok(dposition)
+    }
+
+    /// Room for each query's share of the gradients of relative positions: `[queries, 32, maps]`.
+    fn shares(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        queries: usize,
+    ) -> Result<Option<Buffer>, CudaError> {
+        let count = queries * BUCKETS * layout.of.all_maps();
+        let room = self.relative.as_ref().map(|_| gpu.scratch(count));
+        room.transpose()
+    }
+
+    /// Accumulates the gradients of relative positions, given these shares.
+    fn relative_backward(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        (shares, queries): (Buffer, usize),
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        let table = self.relative.as_ref().expect("shares are those of a table");
+        let width = BUCKETS * layout.of.heads;
+        let shares = match &self.two_maps {
+            None => shares,
+            Some(maps) => {
+                let of_heads = gpu.scratch(queries * width)?;
+                maps.sum(gpu, &shares, at(&of_heads), queries * width)?;
+                of_heads
+            }
+        };
+        let to = [(gradient_address(gradients, table)?, width)];
+        // The kernel does not depend on the width it is compiled for.
+        let rows = Rows {
+            gpu,
+            width: layout.of.head_dim,
+        };
+        rows.add_column_sums(Matrix::new(at(&shares), width), queries, &to)
+    }
+}
