@@ -20,9 +20,9 @@ pub(super) fn layout(spec: &ModelSpec, attention: &AttentionSpec) -> Layout {
         },
         scoring: scoring(spec, attention),
         talking: attention.talking_heads,
-        head: match name {
-            "differential" => HeadKind::Differential,
-            "synthesizer" => HeadKind::Synthesizer {
+        head: match (name, attention.kind.0.maps) {
+            (_, 2) => HeadKind::Differential,
+            ("synthesizer", _) => HeadKind::Synthesizer {
                 positions: spec.longest_document(),
             },
             _ => HeadKind::Standard,

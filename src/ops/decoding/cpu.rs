@@ -156,6 +156,7 @@ impl<'a, L: CachedLayer> CachedSublayer<'a, L> {
         keys: Option<&Stream<EMBED, f32, Cpu>>,
         new: &NewPairs<'_>,
     ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
+        new.check();
         let (rows, shards) = (host(x), plan(new.queries));
         let positions = new.positions_of_keys(|sequence| self.caches[sequence].tokens);
         let keys = (keys.map_or(&[][..], host), which == 1);

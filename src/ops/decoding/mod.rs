@@ -123,6 +123,18 @@ impl NewTokens<'_> {
 }
 
 impl NewPairs<'_> {
+    /// Panics if the lists do not fit together.
+    pub(crate) fn check(&self) {
+        let count = self.sequences.len();
+        let starts = (self.queries.len(), self.keys.len());
+        assert_eq!(starts, (count + 1, count + 1));
+        let positions = self.positions.len();
+        assert_eq!(positions, self.queries[count], "one position per query");
+        let grows = self.queries.is_sorted_by(|a, b| a < b);
+        assert!(grows, "every sequence has a new query");
+        assert!(self.keys.is_sorted(), "keys of each sequence");
+    }
+
     /// Each sequence with its new queries and its new keys.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
         let pairs = ranges(self.queries).zip(ranges(self.keys));

@@ -54,6 +54,7 @@ pub fn recomputing_pairs<'a, const EMBED: usize, N: Dtype, D: Device<N>>(
     // The stream of the keys of each sequence.
     let mut streams: Vec<Vec<N>> = vec![vec![]; sequences];
     Box::new(move |queries, keys, new| {
+        new.check();
         let device = queries.device().clone();
         let keys = keys.map_or(vec![], |keys| keys.as_vec());
         let queries = queries.as_vec();

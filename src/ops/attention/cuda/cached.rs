@@ -228,6 +228,7 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         keys: Option<&Stream<EMBED, f32, Cuda>>,
         new: &NewPairs<'_>,
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+        new.check();
         let gpu = gpu();
         let gpu: &Gpu = &gpu;
         let rows = Rows { gpu, width: EMBED };
