@@ -1,10 +1,13 @@
 // A GPU for machines without one: the functions of libcuda, NVRTC and cuBLAS that attnlab calls, on the
 // processor. Kernels are compiled by g++. It is thousands of times slower than a GPU, and stricter: what is allocated
-// starts as NaN, and a write behind its end ends the program, as do lanes of a warp that wait at different barriers.
+// starts as NaN, and a kernel that reads or writes behind its end ends the program, as do lanes of a warp that wait at
+// different barriers.
 //
 // EMULATED_GPU says what is otherwise: `idle` runs no kernel and no product, which leaves the host's own work to
 // be measured; `backwards` has the threads between two barriers take their turns in reverse.
+#include <algorithm>
 #include <csetjmp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -18,6 +21,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <vector>
@@ -134,10 +138,25 @@ void run_block(size_t count) {
     }
 }
 
+// Names the kernel that touches what is in no buffer; other faults are left to who handled them before.
+struct sigaction before;
+void name_kernel(int) {
+    if (emulated_lane) fail(name_of_kernel() + " reads or writes what is in no buffer");
+    sigaction(SIGSEGV, &before, nullptr);
+}
+
+bool names_kernels() {
+    struct sigaction ours = {};
+    ours.sa_handler = name_kernel;
+    return sigaction(SIGSEGV, &ours, &before) == 0;
+}
+
 void launch(Kernel kernel, dim3 grid, dim3 size, void **arguments) {
     const size_t count = (size_t)size.x * size.y * size.z;
     if (count == 0 || count > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
         fail("a launch of no or too many threads");
+    static const bool named = names_kernels();
+    if (!named) fail("no handler of SIGSEGV");
     block.kernel = kernel;
     block.arguments = arguments;
     while (block.threads.size() < count) block.threads.emplace_back(new Coroutine);
@@ -153,6 +172,7 @@ void launch(Kernel kernel, dim3 grid, dim3 size, void **arguments) {
                 for (size_t i = 0; i < count; i++) block.threads[i]->lane.block = {x, y, z};
                 run_block(count);
             }
+    emulated_lane = nullptr;
 }
 
 // Sources.
@@ -221,27 +241,31 @@ struct Program {
     std::string source, log, library;
 };
 
-// Memory: each buffer ends with a word that nobody may write.
+// Memory: each buffer ends where a page begins that nobody may read or write.
 
-constexpr uint64_t GUARD = 0x6775617264696e67;
+constexpr size_t PAGE = 4096;
 // As much as a GPU may have, and where nothing is computed as much as the processor has.
 const size_t ALL = idle ? size_t(1) << 40 : size_t(2) << 30;
 std::mutex memory;
 std::map<Address, size_t> sizes;
 size_t in_use = 0;
 
+// Bytes of a buffer's pages, and those of it with what aligns its start to the 16 bytes that a thread may read at once.
+size_t pages_of(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+size_t aligned(size_t bytes) { return (bytes + 15) / 16 * 16; }
+
 int allocate(Address *start, size_t bytes) {
-    const size_t whole = (bytes + 255) / 256 * 256 + 256;
+    const size_t pages = pages_of(bytes);
     std::unique_lock guard(memory);
     if (in_use + bytes > ALL) return OUT_OF_MEMORY;
-    char *at = static_cast<char *>(aligned_alloc(256, whole));
-    if (!at) return OUT_OF_MEMORY;
-    *start = reinterpret_cast<Address>(at);
+    void *at = mmap(nullptr, pages + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) return OUT_OF_MEMORY;
+    mprotect(static_cast<char *>(at) + pages, PAGE, PROT_NONE);
+    *start = reinterpret_cast<Address>(at) + pages - aligned(bytes);
     sizes[*start] = bytes;
     in_use += bytes;
     guard.unlock();
-    if (!idle) memset(at, 0xff, whole);
-    memcpy(at + bytes, &GUARD, sizeof GUARD);
+    if (!idle) memset(at, 0xff, pages);
     return SUCCESS;
 }
 
@@ -250,11 +274,13 @@ int release(Address start) {
     std::lock_guard guard(memory);
     const auto found = sizes.find(start);
     if (found == sizes.end()) fail("what is freed was not allocated");
-    if (memcmp(reinterpret_cast<char *>(start) + found->second, &GUARD, sizeof GUARD))
-        fail("a kernel has written behind the end of a buffer of " + std::to_string(found->second) + " bytes");
-    in_use -= found->second;
+    const size_t bytes = found->second, pages = pages_of(bytes);
+    char *end = reinterpret_cast<char *>(start) + aligned(bytes);
+    if (!idle && std::any_of(end - (aligned(bytes) - bytes), end, [](char left) { return left != '\xff'; }))
+        fail("a kernel has written behind the end of a buffer of " + std::to_string(bytes) + " bytes");
+    munmap(end - pages, pages + PAGE);
+    in_use -= bytes;
     sizes.erase(found);
-    free(reinterpret_cast<void *>(start));
     return SUCCESS;
 }
 
