@@ -116,11 +116,14 @@ fn attention(json: bool) -> Result<()> {
     }
     let learned = |parameters: &str| match parameters {
         "0" => String::new(),
-        some => format!("; learns {some}"),
+        some => format!("; extra parameters: {some}"),
     };
-    print(
-        "[model.attention] kind = …, and the weight of a value; s = q · k / √d of a head of width d\n",
+    print_wrapped(
+        "[model.attention] kind = …, with the weight of a value, where s = q · k / √d and d is the width of a head; or, with a \
+         state S, a head's output, where α is a token's forget gate and β its write strength",
+        0,
     )?;
+    print("")?;
     for row in kinds {
         print_wrapped(&format!("{:<16}{}", row.kind, row.about), 16)?;
         let formula = format!("{:16}{}{}", "", row.formula, learned(row.parameters));
@@ -137,14 +140,14 @@ fn attention(json: bool) -> Result<()> {
             28,
         )?;
         if part.parameters != "0" {
-            print(format!("{:28}learns {}", "", part.parameters))?;
+            print(format!("{:28}extra parameters: {}", "", part.parameters))?;
         }
     }
     print_wrapped(
-        "\nD is the width of the stream, H the number of heads; rotary, qk_norm and sink treat each of the two maps of \
-         a differential head as a head of its own, of width d / 2, so that l2 and learned sinks have two numbers a head \
-         there; in a synthesizer, which has no keys, kv_heads saves half as much. A layer always has its projections to q, k and v \
-         and from the heads: 4 D (D + 1) where the heads are as wide as the stream.",
+        "\nD is the width of the residual stream, H the number of heads. Counts are per layer, beside the 4 D (D + 1) \
+         parameters of the q, k, v and output projections. In a differential head, rotary, qk_norm and sink treat each \
+         of the two maps as a head of width d / 2, so l2 and learned sinks have two parameters per head. A \
+         synthesizer has no keys, so kv_heads saves half as much.",
         0,
     )
 }

@@ -230,7 +230,7 @@ impl<'t> Check<'t> {
                 let (message, help) = match keys.why_not(name) {
                     Some((kind, why)) => (
                         format!(
-                            "{key} does not go with {} = {kind:?}: {why}",
+                            "{key} cannot be combined with {} = {kind:?}: {why}",
                             named(&choice)
                         ),
                         format!("{help}; {} take it", joined(of, "and")),

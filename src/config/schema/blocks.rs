@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a network knows of positions besides what its attention does.
+/// The position embedding.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum PositionsSpec {
@@ -11,7 +11,7 @@ pub enum PositionsSpec {
     #[schemars(extend("other_names" = ["absolute", "embedding"]))]
     #[default]
     Learned,
-    /// Nothing (Haviv et al. 2022).
+    /// No position embedding (Haviv et al. 2022).
     #[schemars(extend("other_names" = ["nope", "off"]))]
     None,
 }
@@ -48,7 +48,7 @@ pub enum MlpSpec {
 }
 
 impl MlpSpec {
-    /// Outputs of all layers to the hidden activations of a token, given their width.
+    /// Total output width of the layers before the activation, given that of the hidden layer: twice if one is a gate.
     pub fn hidden_width(self, hidden: usize) -> usize {
         match self {
             Self::Gelu | Self::Relu2 => hidden,

@@ -12,7 +12,7 @@ use serde_json::json;
 
 pub use attention::{
     ATTENTION_KINDS, ATTENTION_PARTS, AttentionSpec, AttentionTable, BiasSpec, GateSpec,
-    KindOfAttention, QkNormSpec, RotarySpec, SinkSpec,
+    KindOfAttention, Mechanism, QkNormSpec, RotarySpec, SinkSpec,
 };
 pub use blocks::{MlpSpec, NormSpec, PositionsSpec};
 pub use labels::Labels;
@@ -157,14 +157,14 @@ pub struct ModelSpec {
     /// Context length: the longest document, in tokens.
     #[schemars(range(min = LEAST_CONTEXT))]
     pub context: usize,
-    /// Which attention.
+    /// Attention of all layers, which the tables of a `pattern` override.
     pub attention: AttentionTable,
-    /// Which attention each layer has: names of tables such as `[model.attention.local]`, repeated over the layers
-    /// from the first on. Default: all layers are alike.
+    /// Attention of each layer, from the first on: names of tables such as `[model.attention.local]`, repeated over the
+    /// layers. Default: every layer has `[model.attention]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pattern: Vec<String>,
-    /// What is added to the token embedding: a `"learned"` position embedding, or `"none"`, so that only attention
-    /// can know positions. Default: `"learned"`.
+    /// Position embedding, added to the token embedding: `"learned"`, or `"none"`, which leaves positions to attention
+    /// alone. Default: `"learned"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub positions: PositionsSpec,
     /// Every norm of the model: `"layer"` norm (Ba et al. 2016), or `"rms"` norm (Zhang and Sennrich 2019), which

@@ -117,7 +117,10 @@ fn layer(rules: &mut Rules<'_>, spec: &ModelSpec, name: &str, table: &str) {
             let why = kind.why_not(key).map(|why| format!(": {why}"));
             let (why, key) = (why.unwrap_or_default(), format!("{table}.{key}"));
             let takes = wording::list(&kind.takes(), "and");
-            let message = format!("`{key}` does not go with `kind` = {:?}{why}", kind.name);
+            let message = format!(
+                "`{key}` cannot be combined with `kind` = {:?}{why}",
+                kind.name
+            );
             let help = format!("remove the key, or change the kind; this one takes {takes}");
             rules.helped(&[&key, "model.attention.kind"], message, help);
         }
@@ -173,11 +176,11 @@ fn sublayer(rules: &mut Rules<'_>, spec: &ModelSpec, table: &str) {
             Some(_) => (format!("{table}.rotary"), String::new()),
             None => (format!("{table}.kind"), format!(" = {:?}", kind.name)),
         };
-        let (compared, half, of) = match kind.maps {
+        let (compared, half, of) = match kind.mechanism.maps() {
             1 => (head_dim, "", "a head"),
             maps => (head_dim / maps, "half of ", "half a head"),
         };
-        if !compared.is_multiple_of(2) && head_dim.is_multiple_of(kind.maps) {
+        if !compared.is_multiple_of(2) && head_dim.is_multiple_of(kind.mechanism.maps()) {
             let why = format!("and {half}`model.head_dim` = {head_dim} is odd");
             let message = format!("`{key}`{set} rotates pairs of channels, {why}");
             rules.broken(&[&key, "model.head_dim"], message);

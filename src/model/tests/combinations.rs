@@ -237,7 +237,7 @@ pub(super) fn parameters(attention: &AttentionSpec) -> usize {
     const EMBED: usize = 32;
     let name = attention.kind.0.name;
     let shared = HEADS - attention.key_heads(HEADS);
-    let maps = attention.kind.0.maps;
+    let maps = attention.kind.0.mechanism.maps();
     let forgets = matches!(name, "gated-linear" | "gated-delta");
     let of_kind = match name {
         "differential" => 3 * HEAD_DIM as isize,

@@ -45,9 +45,12 @@ impl<'a> CachedAttention<'a> {
         let forward = Pass::Forward;
         Self {
             layout: weights.layout,
-            key: weights.key().map(|layer| pack_linear(layer, forward)),
+            key: weights
+                .key
+                .as_ref()
+                .map(|layer| pack_linear(layer, forward)),
             value: pack_linear(&weights.value, forward),
-            query: pack_linear(weights.query(), forward),
+            query: pack_linear(weights.to_queries(), forward),
             proj: pack_linear(&weights.proj, forward),
             forget: (weights.forget.as_ref()).map(|layer| pack_linear(layer, forward)),
             beta: weights.beta.as_ref().map(pack_projection),
@@ -57,7 +60,7 @@ impl<'a> CachedAttention<'a> {
                 layout: weights.layout,
                 heads: SeparateHeads::new(weights, context),
                 talking: weights.talking.as_ref(),
-                position_scores: weights.positions().map(pack_positions),
+                position_scores: weights.positions.as_ref().map(pack_positions),
             },
         }
     }
@@ -98,7 +101,7 @@ impl<'a> CachedAttention<'a> {
     /// The delta rule for the values of the next token: see `delta.rs`.
     fn correct(&self, cache: &KvCache, keys: &[f32], values: &mut [f32], beta: &[f32]) {
         let (layout, head_dim) = (&self.layout, self.layout.head_dim);
-        let mut recalled = Scratch::new(head_dim);
+        let mut retrieved = Scratch::new(head_dim);
         let mut scores = Scratch::new(kv_cache::score_step(cache));
         for (head, values) in values.chunks_exact_mut(head_dim).enumerate() {
             if cache.tokens > 0 {
@@ -113,8 +116,8 @@ impl<'a> CachedAttention<'a> {
                 let sums = (cache.sums.get(head..).unwrap_or_default(), layout.heads);
                 let of_head = HeadScores::with_sums(layout, head, sums);
                 wide!((of_head.addend).grow(&mut scores[..cache.tokens], cache.tokens, 0));
-                kv_cache::apply_weights(cache, (head, head_dim), &scores, &mut recalled, head_dim);
-                (values.iter_mut().zip(&*recalled)).for_each(|(v, r)| *v -= r);
+                kv_cache::apply_weights(cache, (head, head_dim), &scores, &mut retrieved, head_dim);
+                (values.iter_mut().zip(&*retrieved)).for_each(|(v, r)| *v -= r);
             }
             let part = sigmoid(beta[head]);
             values.iter_mut().for_each(|v| *v *= part);
@@ -306,7 +309,7 @@ impl CachedLayer for CachedAttention<'_> {
         let (width, step) = (self.layout.width(), self.queries_width());
         self.heads.attend(cache, (queries, step), heads);
         if self.gate.is_some() {
-            gate::close(heads, width, (&queries[width..], step - width, step));
+            gate::apply(heads, width, (&queries[width..], step - width, step));
         }
     }
 

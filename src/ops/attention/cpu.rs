@@ -99,7 +99,7 @@ struct Attention<const EMBED: usize, const STREAMS: usize> {
     dropout: AttentionDropout,
 }
 
-/// Where what is joined starts in a row. A row of the first stream starts with queries; what keys and values need
+/// Where each of the joined projections starts in a row. A row of the first stream starts with queries; what keys and values need
 /// follows in the same row, or is a row of the second stream.
 #[derive(Clone, Copy)]
 struct Columns {
@@ -137,9 +137,9 @@ fn layers<const EMBED: usize, const STREAMS: usize>(
     weights: &AttentionWeights<EMBED, f32, Cpu>,
 ) -> [Vec<&dyn Layer>; STREAMS] {
     let mut layers: [Vec<&dyn Layer>; STREAMS] = from_fn(|_| vec![]);
-    layers[0].push(weights.query());
+    layers[0].push(weights.to_queries());
     let of_keys = &mut layers[STREAMS - 1];
-    of_keys.extend(weights.key().map(|layer| layer as &dyn Layer));
+    of_keys.extend(weights.key.as_ref().map(|layer| layer as &dyn Layer));
     of_keys.push(&weights.value);
     of_keys.extend(weights.forget.iter().map(|layer| layer as &dyn Layer));
     of_keys.extend(weights.beta.iter().map(|layer| layer as &dyn Layer));
@@ -441,7 +441,7 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<STREAMS> for Attention<EMB
             }
             let heads = &mut saved.heads[of(&at[0], of_heads)];
             if let Some((gates, count, step)) = self.output_gates(shard, &at) {
-                gate::close(heads, of_heads, (&saved.qkv[gates], count, step));
+                gate::apply(heads, of_heads, (&saved.qkv[gates], count, step));
             }
             apply(proj, heads, &mut out[of(&at[0], EMBED)], EMBED);
         }

@@ -29,7 +29,10 @@ impl Layout {
             || scoring.similarity == Similarity::StickBreaking
             || self.delta
             || matches!(self.head, HeadKind::Synthesizer { .. });
-        assert!(!of_one_stream, "no layout of cross-attention");
+        assert!(
+            !of_one_stream,
+            "this layout does not support cross-attention"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! The delta rule: before a value is remembered, what its key already recalls is subtracted from it (Schlag et al.
+//! The delta rule: before a value is written to the state, what its key already retrieves is subtracted from it (Schlag et al.
 //! 2021, Fast Weight Programmers, §4.2; Yang et al. 2024, DeltaNet, §3.1, and Gated DeltaNet, §3.1).
 //!
 //! The recurrence `S ← α S (I - β k kᵀ) + β v kᵀ` has the state `S = Σ u kᵀ` with the corrected values
@@ -25,7 +25,7 @@ pub(super) struct Correction<'a> {
     pub beta: (&'a [f32], usize),
 }
 
-/// Lengths of what is kept for backward: the products of keys, the errors of recall and the corrected values.
+/// Lengths of what is kept for backward: the products of keys, the errors of retrieval and the corrected values.
 fn lengths(tokens: usize, head_dim: usize) -> [usize; 3] {
     [tokens * step(tokens), tokens * head_dim, tokens * head_dim]
 }
@@ -46,22 +46,22 @@ impl Correction<'_> {
         sigmoid(self.beta.0[token * self.beta.1])
     }
 
-    /// Keeps what each key recalls of those before it, the errors, and the corrected values.
+    /// Keeps what each key retrieves of those before it, the errors, and the corrected values.
     pub fn forward(&self, kept: &mut [f32]) {
         let (n, head_dim, step) = (self.tokens, self.head_dim, step(self.tokens));
-        let [recall, errors, corrected] = cut(lengths(n, head_dim), kept);
+        let [retrieved, errors, corrected] = cut(lengths(n, head_dim), kept);
         let keys = Packed::new(self.keys.t(), head_dim, n);
-        let target = Target::set(recall, step);
+        let target = Target::set(retrieved, step);
         multiply(n, self.keys.left(), &keys, 1.0, Part::LowerResult, target);
         wide!({
-            for (query, row) in recall.chunks_exact_mut(step).enumerate() {
+            for (query, row) in retrieved.chunks_exact_mut(step).enumerate() {
                 self.scores.addend.grow(&mut row[..query], query, 0);
                 row[query..].fill(0.0);
                 let (before, own) = corrected.split_at_mut(query * head_dim);
                 let error = &mut errors[query * head_dim..][..head_dim];
                 error.copy_from_slice(&self.values.0[query * self.values.1..][..head_dim]);
-                for (recalled, u) in row.iter().zip(before.chunks_exact(head_dim)) {
-                    (error.iter_mut().zip(u)).for_each(|(e, u)| *e -= recalled * u);
+                for (part, u) in row.iter().zip(before.chunks_exact(head_dim)) {
+                    (error.iter_mut().zip(u)).for_each(|(e, u)| *e -= part * u);
                 }
                 let beta = self.beta(query);
                 (own.iter_mut().zip(error)).for_each(|(u, e)| *u = beta * *e);
@@ -78,7 +78,7 @@ impl Correction<'_> {
         of_addend: &mut AddendGradient<'_>,
     ) -> (Scratch, Vec<f32>) {
         let (n, head_dim, step) = (self.tokens, self.head_dim, step(self.tokens));
-        let (recall, rest) = kept.split_at(n * step);
+        let (retrieved, rest) = kept.split_at(n * step);
         let (errors, corrected) = rest.split_at(n * head_dim);
         let mut dbeta = vec![0.0; n];
         wide!({
@@ -88,66 +88,66 @@ impl Correction<'_> {
                 let (beta, error) = (self.beta(token), &errors[token * head_dim..][..head_dim]);
                 dbeta[token] = beta * (1.0 - beta) * sum_of(d, error, |d, e| d * e);
                 d.iter_mut().for_each(|d| *d *= beta);
-                let row = &recall[token * step..];
-                for (recalled, before) in row.iter().zip(before.chunks_exact_mut(head_dim)) {
-                    (before.iter_mut().zip(&*d)).for_each(|(to, d)| *to -= recalled * d);
+                let row = &retrieved[token * step..];
+                for (part, before) in row.iter().zip(before.chunks_exact_mut(head_dim)) {
+                    (before.iter_mut().zip(&*d)).for_each(|(to, d)| *to -= part * d);
                 }
             }
         });
         // Now they are the gradients of the errors, and so of the values.
-        let drecall = self.recall_gradient((recall, corrected), dcorrected, of_addend);
-        (self.keys_gradient(&drecall), dbeta)
+        let dretrieved = self.retrieved_gradient((retrieved, corrected), dcorrected, of_addend);
+        (self.keys_gradient(&dretrieved), dbeta)
     }
 
     /// The gradient of the product of each key with those before it: `[tokens, tokens]` in whole vectors.
-    fn recall_gradient(
+    fn retrieved_gradient(
         &self,
-        (recall, corrected): (&[f32], &[f32]),
+        (retrieved, corrected): (&[f32], &[f32]),
         derrors: &[f32],
         of_addend: &mut AddendGradient<'_>,
     ) -> Scratch {
         let (n, head_dim, step) = (self.tokens, self.head_dim, step(self.tokens));
-        let mut drecall = Scratch::new(n * step);
+        let mut dretrieved = Scratch::new(n * step);
         let values = Packed::new(View::rows(corrected, head_dim).t(), head_dim, n);
         let left = Left::Rows(derrors, head_dim);
-        let target = Target::set(&mut drecall, step);
+        let target = Target::set(&mut dretrieved, step);
         multiply(n, left, &values, -1.0, Part::LowerResult, target);
         wide!({
-            for (query, row) in drecall.chunks_exact_mut(step).enumerate() {
-                let cells = (&row[..query], &recall[query * step..][..query]);
-                of_addend.add([query, 0], cells, |d, recalled| d * recalled);
+            for (query, row) in dretrieved.chunks_exact_mut(step).enumerate() {
+                let cells = (&row[..query], &retrieved[query * step..][..query]);
+                of_addend.add([query, 0], cells, |d, part| d * part);
                 self.scores.addend.grow(&mut row[..query], query, 0);
                 row[query..].fill(0.0);
             }
         });
-        drecall
+        dretrieved
     }
 
     /// The gradient of the keys, on both sides of their products.
-    fn keys_gradient(&self, drecall: &[f32]) -> Scratch {
+    fn keys_gradient(&self, dretrieved: &[f32]) -> Scratch {
         let (n, head_dim, step) = (self.tokens, self.head_dim, step(self.tokens));
         let mut dkeys = Scratch::new(n * head_dim);
         let keys = Packed::new(self.keys, n, head_dim);
         let target = Target::set(&mut dkeys, head_dim);
-        let left = Left::Rows(drecall, step);
+        let left = Left::Rows(dretrieved, step);
         multiply(n, left, &keys, 1.0, Part::LowerLeft, target);
         let target = Target {
             add: true,
             ..Target::set(&mut dkeys, head_dim)
         };
-        let left = Left::Columns(drecall, step);
+        let left = Left::Columns(dretrieved, step);
         multiply(n, left, &keys, 1.0, Part::UpperLeft, target);
         dkeys
     }
 }
 
 /// Turns the weights of corrected values, in place, into those of the values themselves, given β of each token and
-/// what a key recalls of one before it: the weight of each corrected value also counts, with β and a minus sign, for
+/// what a key retrieves of one before it: the weight of each corrected value also counts, with β and a minus sign, for
 /// the earlier values that were subtracted from it.
 pub(super) fn unroll(
     map: &mut HeadMap,
     beta: impl Fn(usize) -> f32,
-    recall: impl Fn(usize, usize) -> f32,
+    retrieved: impl Fn(usize, usize) -> f32,
 ) {
     let keys = map.keys;
     for row in map.weights.chunks_exact_mut(keys) {
@@ -155,7 +155,7 @@ pub(super) fn unroll(
             let own = beta(token) * row[token];
             row[token] = own;
             for (before, weight) in row[..token].iter_mut().enumerate() {
-                *weight -= own * recall(token, before);
+                *weight -= own * retrieved(token, before);
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::Layout;
 use crate::ops::kernels::rows::{sigmoid, sum_of, wide};
 
-/// What a gate's numbers belong to.
+/// Granularity of the output gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gate {
     /// Each head has one.
@@ -25,7 +25,7 @@ impl Gate {
 
 /// Multiplies heads by their gates, in place: `heads: [tokens, width]`, and `count` gates of each token, before the
 /// sigmoid, with row stride `step`.
-pub(super) fn close(heads: &mut [f32], width: usize, (gates, count, step): (&[f32], usize, usize)) {
+pub(super) fn apply(heads: &mut [f32], width: usize, (gates, count, step): (&[f32], usize, usize)) {
     let rows = heads.chunks_exact_mut(width).zip(gates.chunks(step));
     let mut open = vec![0.0; count];
     wide!({
@@ -36,7 +36,7 @@ pub(super) fn close(heads: &mut [f32], width: usize, (gates, count, step): (&[f3
     });
 }
 
-/// Backward of [`close`], given the `gated` heads: turns `dheads`, their gradient, into that of the heads as they were,
+/// Backward of [`apply`], given the `gated` heads: turns `dheads`, their gradient, into that of the heads as they were,
 /// and writes that of the gates before the sigmoid.
 pub(super) fn backward(
     (gated, dheads, width): (&[f32], &mut [f32], usize),

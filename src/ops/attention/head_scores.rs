@@ -58,7 +58,7 @@ impl Addend<'_> {
         self.each(scores, [query, first], |score, added| *score += added);
     }
 
-    /// Multiplies by the exponentials of what would be added.
+    /// Multiplies by e to the power of the bias, where scores are not exponentiated.
     #[inline(always)]
     pub fn grow(&self, cells: &mut [f32], query: usize, first: usize) {
         self.each(cells, [query, first], |cell, added| *cell *= exp(added));
@@ -153,7 +153,7 @@ impl HeadScores<'_> {
     }
 
     /// Turns the scores of one query over the keys `0..=query` into weights; masked keys and the rest of
-    /// the row become 0. Keeps the scores, bounded if they are, in `kept`. Returns the factor that
+    /// the row become 0. Keeps the scores, after the softcap if there is one, in `kept`. Returns the factor that
     /// normalised them, if they were divided by their sum.
     #[inline(always)]
     pub fn scores_to_weights(
@@ -320,7 +320,7 @@ fn divide_by_sum(seen: &mut [f32], first: usize, query: usize) -> f32 {
     factor
 }
 
-/// From the part that each key takes of what is left to what it gets; the last key takes first.
+/// From the fraction that each key takes of what is left of the stick to its weight; the last key takes first.
 #[inline(always)]
 fn break_stick(taken: &mut [f32]) {
     let mut left = 1.0;

@@ -62,8 +62,8 @@ fn maps_between<const EMBED: usize, N: Dtype, D: Device<N>>(
         each.for_each(|(position, row)| transform.apply(row, side, position));
         rows
     };
-    let queries = transformed(of_queries, weights.query(), Side::Queries);
-    let keys = (weights.key()).map(|layer| transformed(of_keys, layer, Side::Keys));
+    let queries = transformed(of_queries, weights.to_queries(), Side::Queries);
+    let keys = (weights.key.as_ref()).map(|layer| transformed(of_keys, layer, Side::Keys));
     head_maps(of_keys, [&queries, &keys.unwrap_or_default()], weights)
 }
 
@@ -107,14 +107,14 @@ fn head_maps<const EMBED: usize>(
         for (at, map) in maps.iter_mut().enumerate() {
             let addend = scores(at, 0).addend;
             let key = |token: usize| &keys[token * layout.width() + at * layout.head_dim..];
-            let recall = |query: usize, token: usize| {
+            let retrieved = |query: usize, token: usize| {
                 let (query_key, key) = (&key(query)[..layout.head_dim], key(token));
                 let product = sum_of(query_key, &key[..layout.head_dim], |a, b| a * b);
-                let mut recalled = [product];
-                addend.grow(&mut recalled, query, token);
-                recalled[0]
+                let mut cell = [product];
+                addend.grow(&mut cell, query, token);
+                cell[0]
             };
-            delta::unroll(map, |token| sigmoid(beta[token * heads + at]), recall);
+            delta::unroll(map, |token| sigmoid(beta[token * heads + at]), retrieved);
         }
     }
     maps
@@ -149,7 +149,7 @@ impl QueriesAndKeys<'_> {
         layout.scale() as f32 * sum_of(query, key, |q, k| q * k)
     }
 
-    /// One map of every head, given what scores take of those of each head, if they are mixed.
+    /// Map number `map` of every head; `talking` is the matrix that mixes scores across heads, if there is one.
     fn maps<'s>(
         &self,
         map: usize,

@@ -42,16 +42,13 @@ use crate::data::ragged::Ragged;
 pub use cross::NormedStream;
 pub use differential::DifferenceWeights;
 pub use gate::Gate;
-
 pub use maps::{cross_maps, maps};
 pub use qk_norm::{FIRST_SCALE, QkNorm, QkNormWeights};
 pub use relative::BUCKETS;
 pub use scoring::{Bias, Rotary, Scoring, Similarity, Sink};
 pub use synthesizer::PositionWeights;
 pub use talking_heads::TalkingWeights;
-pub use weights::{
-    AttentionWeights, Comparison, FromHeads, HeadKind, Layout, ScoreWeights, ToHeads,
-};
+pub use weights::{AttentionWeights, FromHeads, HeadKind, Layout, ToHeads};
 
 /// The two dropout sites of the sublayer: attention weights and output.
 #[derive(Clone, Copy, Debug)]

@@ -33,11 +33,11 @@ pub const FIRST_SCALE: f32 = 10.0;
 /// What is learned.
 #[derive(Clone, Debug)]
 pub struct QkNormWeights<N: Dtype, D: Storage<N>> {
-    /// `[head_dim]`: the gain of queries, initially 1.
+    /// `[compared]`: the gain of queries, initially 1.
     pub query: Option<Tensor<(usize,), N, D>>,
-    /// `[head_dim]`: the gain of keys, initially 1.
+    /// `[compared]`: the gain of keys, initially 1.
     pub key: Option<Tensor<(usize,), N, D>>,
-    /// `[heads]`: the factor of scores, initially 10.
+    /// `[heads * maps]`: the factor of scores, initially 10.
     pub scale: Option<Tensor<(usize,), N, D>>,
 }
 

@@ -57,18 +57,18 @@ pub enum Similarity {
     /// with a running state instead of keys (Katharopoulos et al. 2020, Transformers are RNNs, §3.2). It
     /// can be combined with neither a rotation nor a bias, which could make weights negative.
     FeatureMap,
-    /// `σ(q · k / √head_dim - log n)` for a query that sees n keys: weights that do not compete
-    /// (Ramapuram et al. 2024, Theory, Analysis, and Best Practices for Sigmoid Self-Attention, §2).
-    Sigmoid,
-    /// With β = σ(q · k / √head_dim), each key takes its part β of what the keys after it have left; a
-    /// query does not attend to its own key (Tan et al. 2024, Stick-breaking Attention, equations 1 to 3).
-    StickBreaking,
     /// `1 + s + s² / 2` of a score s, the Taylor series of its exponential, divided by the sum over keys:
     /// what Based computes with a running state (Arora et al. 2024, Based, §4.1).
     Taylor,
+    /// `σ(q · k / √head_dim - log n)` for a query that sees n keys: weights that do not compete
+    /// (Ramapuram et al. 2024, Theory, Analysis, and Best Practices for Sigmoid Self-Attention, §2).
+    Sigmoid,
     /// The score itself, times the exponential of the bias: what a recurrence with a matrix as its state
     /// computes (Yang et al. 2024, GLA, §2).
     Product,
+    /// With β = σ(q · k / √head_dim), each key takes its part β of what the keys after it have left; a
+    /// query does not attend to its own key (Tan et al. 2024, Stick-breaking Attention, equations 1 to 3).
+    StickBreaking,
 }
 
 /// A score without a key.
@@ -76,7 +76,7 @@ pub enum Similarity {
 pub enum Sink {
     /// 0: "softmax off by one" (Miller 2023).
     Zero,
-    /// Learned, one per head (OpenAI 2025, gpt-oss, §2.1).
+    /// Learned, one per map (OpenAI 2025, gpt-oss, §2.1).
     Learned,
 }
 

@@ -19,9 +19,6 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{cut, take};
 use crate::ops::residual::Parameter;
 
-/// A head over a document, and where its queries, keys and values are.
-type At<'a> = (&'a HeadTile, HeadColumns);
-
 /// The heads of a sublayer, and what they have learned besides the projections.
 pub struct SeparateHeads {
     layout: Layout,
@@ -56,7 +53,7 @@ impl SeparateHeads {
                 .map(|head| of_head(head).collect())
                 .collect(),
             difference: weights.difference.as_ref().map(Difference::new),
-            positions: weights.positions().map(PositionTable::new),
+            positions: weights.positions.as_ref().map(PositionTable::new),
         }
     }
 
@@ -78,14 +75,20 @@ impl SeparateHeads {
     }
 
     /// The same, where the sums are among the columns of a document.
-    fn scores_of(&self, (tile, columns): At<'_>, map: usize, qkv: &[f32]) -> HeadScores<'_> {
+    fn scores_of(&self, (tile, columns): &DocumentHead, map: usize, qkv: &[f32]) -> HeadScores<'_> {
         let sums = columns.of_head[0]..columns.of_head[0] + (tile.keys - 1) * columns.step + 1;
         let sums = qkv.get(sums).unwrap_or_default();
         self.scores([tile.head, map], (sums, columns.step))
     }
 
     /// Writes the scores of a map, at and below the diagonal.
-    pub fn products(&self, (tile, columns): At<'_>, map: usize, qkv: &[f32], scores: &mut [f32]) {
+    pub fn products(
+        &self,
+        (tile, columns): &DocumentHead,
+        map: usize,
+        qkv: &[f32],
+        scores: &mut [f32],
+    ) {
         let width = self.layout.compared();
         let [q, k, _] = columns.views(qkv, map * width);
         let target = Target::set(scores, step(tile.keys));
@@ -99,7 +102,7 @@ impl SeparateHeads {
     }
 
     /// From scores to the weights of a map, in place.
-    pub fn scores_to_weights(&self, at: At<'_>, map: usize, qkv: &[f32], saved: &mut [f32]) {
+    pub fn scores_to_weights(&self, at: &DocumentHead, map: usize, qkv: &[f32], saved: &mut [f32]) {
         at.0.scores_to_weights(&self.scores_of(at, map, qkv), saved);
     }
 
@@ -149,16 +152,16 @@ impl SeparateHeads {
         cut(self.learned().map(length), of_parameters)
     }
 
-    /// From the gradient of a map to that of its scores, in place; accumulates those of what is added to them.
+    /// From the gradient of a map to that of its scores, in place; accumulates those of the bias and the sink.
     pub fn map_backward(
         &self,
-        (tile, columns): At<'_>,
+        head: &DocumentHead,
         (map, qkv, kept): (usize, &[f32], &[f32]),
         dmap: &mut [f32],
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let scores = self.scores_of((tile, columns), map, qkv);
+        let ((tile, columns), scores) = (head, self.scores_of(head, map, qkv));
         let mut added = vec![];
         let mut of_addend = scores.addend.gradient(&mut added, tile.keys);
         let of_sink = tile.scores_to_weights_backward(&scores, kept, dmap, &mut of_addend);
@@ -179,7 +182,7 @@ impl SeparateHeads {
     /// The gradients of queries and keys, given that of the scores of a map.
     pub fn products_backward(
         &self,
-        (tile, columns): At<'_>,
+        (tile, columns): &DocumentHead,
         (map, qkv, dscores): (usize, &[f32], &[f32]),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
@@ -223,7 +226,7 @@ impl SeparateHeads {
     /// The delta rule for a head.
     fn correction<'a>(
         scores: &'a HeadScores<'a>,
-        (tile, columns): At<'_>,
+        (tile, columns): &DocumentHead,
         qkv: &'a [f32],
     ) -> Correction<'a> {
         let [_, keys, _] = columns.views(qkv, 0);
@@ -238,7 +241,11 @@ impl SeparateHeads {
     }
 
     /// The values that are weighted.
-    fn values<'a>((tile, columns): At<'_>, qkv: &'a [f32], of_delta: &'a [f32]) -> Values<'a> {
+    fn values<'a>(
+        (tile, columns): &DocumentHead,
+        qkv: &'a [f32],
+        of_delta: &'a [f32],
+    ) -> Values<'a> {
         let width = tile.layout.head_dim;
         if !tile.layout.delta {
             return columns.values(qkv, width);
@@ -251,12 +258,12 @@ impl SeparateHeads {
     /// Writes what backward needs of one head, and its output: `[queries, head_dim]` with row stride `step`.
     fn attend_one(
         &self,
-        (tile, columns): At<'_>,
+        at: &DocumentHead,
         qkv: &[f32],
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
-        let (at, width) = ((tile, columns), tile.layout.head_dim);
+        let (tile, width) = (&at.0, at.0.layout.head_dim);
         let [first, second, of_delta, weighted] = cut(Self::lengths(tile), kept);
         let maps = [&mut *first, &mut *second].into_iter().enumerate();
         for (map, kept) in maps.take(tile.layout.maps()) {
@@ -284,13 +291,13 @@ impl SeparateHeads {
     /// written them already.
     fn attend_one_backward(
         &self,
-        (tile, columns): At<'_>,
+        at: &DocumentHead,
         (qkv, kept): (&[f32], &[f32]),
         (dout, step): (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let (at, width) = ((tile, columns), tile.layout.head_dim);
+        let ((tile, columns), width) = (at, at.0.layout.head_dim);
         let [of_map, of_second, of_delta, _] = Self::lengths(tile);
         let (first, rest) = kept.split_at(of_map);
         let (second, rest) = rest.split_at(of_second);
@@ -326,7 +333,7 @@ impl SeparateHeads {
         if tile.layout.delta {
             let scores = self.scores_of(at, 0, qkv);
             let correction = Self::correction(&scores, at, qkv);
-            correct_backward(&correction, columns, of_delta, &mut dcorrected, dqkv);
+            correct_backward(&correction, *columns, of_delta, &mut dcorrected, dqkv);
         }
     }
 }
@@ -349,10 +356,11 @@ impl DocumentAttention for SeparateHeads {
         mut kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
-        for (tile, columns) in heads {
+        for head in heads {
+            let tile = &head.0;
             let kept = take(&mut kept, Self::lengths(tile).iter().sum());
             let out = &mut out[tile.head * tile.layout.head_dim..];
-            self.attend_one((tile, *columns), qkv, kept, (out, step));
+            self.attend_one(head, qkv, kept, (out, step));
         }
     }
 
@@ -364,12 +372,12 @@ impl DocumentAttention for SeparateHeads {
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        for (tile, columns) in heads {
+        for head in heads {
+            let tile = &head.0;
             let (own, rest) = kept.split_at(Self::lengths(tile).iter().sum());
             kept = rest;
             let dout = (&dout[tile.head * tile.layout.head_dim..], step);
-            let at = (tile, *columns);
-            self.attend_one_backward(at, (qkv, own), dout, dqkv, of_parameters);
+            self.attend_one_backward(head, (qkv, own), dout, dqkv, of_parameters);
         }
     }
 

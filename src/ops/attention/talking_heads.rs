@@ -138,16 +138,16 @@ impl DocumentAttention for TalkingHeads {
         let (tile, width) = (&heads[0].0, heads[0].0.layout.head_dim);
         let lengths = Self::lengths(tile).map(|length| length * heads.len());
         let [scores, maps, mixed] = cut(lengths, kept);
-        for ((tile, columns), scores) in heads.iter().zip(scores.chunks_exact_mut(tile.cells())) {
-            self.heads.products((tile, *columns), 0, qkv, scores);
+        for (head, scores) in heads.iter().zip(scores.chunks_exact_mut(tile.cells())) {
+            self.heads.products(head, 0, qkv, scores);
             tile.hide(scores);
         }
         let of_scores: Vec<&[f32]> = scores.chunks_exact(tile.cells()).collect();
         let of_maps = maps.chunks_exact_mut(tile.saved_len());
         let mut of_maps: Vec<&mut [f32]> = of_maps.map(|map| &mut map[..tile.cells()]).collect();
         mix(host(&self.weights.before), &of_scores, &mut of_maps);
-        for ((tile, columns), map) in heads.iter().zip(maps.chunks_exact_mut(tile.saved_len())) {
-            self.heads.scores_to_weights((tile, *columns), 0, qkv, map);
+        for (head, map) in heads.iter().zip(maps.chunks_exact_mut(tile.saved_len())) {
+            self.heads.scores_to_weights(head, 0, qkv, map);
         }
         let of_maps = maps.chunks_exact(tile.saved_len());
         let of_maps: Vec<&[f32]> = of_maps.map(|map| &map[..tile.cells()]).collect();
@@ -182,14 +182,14 @@ impl DocumentAttention for TalkingHeads {
         let dmixed: Vec<Scratch> = dmixed.collect();
         let weights: Vec<&[f32]> = maps.iter().map(|map| &map[..tile.cells()]).collect();
         let mut dmaps = mix_backward(host(&self.weights.after), &weights, &dmixed, of_after);
-        for (((tile, columns), map), d) in heads.iter().zip(maps).zip(&mut dmaps) {
+        for ((head, map), d) in heads.iter().zip(maps).zip(&mut dmaps) {
             let map = (0, qkv, map);
-            (self.heads).map_backward((tile, *columns), map, d, dqkv, of_standard);
+            (self.heads).map_backward(head, map, d, dqkv, of_standard);
         }
         let dscores = mix_backward(host(&self.weights.before), &scores, &dmaps, of_before);
-        for ((tile, columns), d) in heads.iter().zip(dscores) {
+        for (head, d) in heads.iter().zip(dscores) {
             let scores = (0, qkv, &*d);
-            (self.heads).products_backward((tile, *columns), scores, dqkv, of_standard);
+            (self.heads).products_backward(head, scores, dqkv, of_standard);
         }
     }
 

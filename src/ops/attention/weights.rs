@@ -12,7 +12,7 @@ use super::scoring::{Bias, Rotary, Scoring, Similarity, Sink};
 use super::synthesizer::PositionWeights;
 use super::talking_heads::TalkingWeights;
 use crate::data::ragged::Ragged;
-use crate::ops::parameters::{Linear, Projection, Visitor, VisitorMut, Weights, named_weights};
+use crate::ops::parameters::{Linear, Projection, named_weights};
 
 /// What an attention sublayer computes, apart from its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub struct Layout {
     pub talking: bool,
     /// What a head computes.
     pub head: HeadKind,
-    /// Whether the delta rule corrects values: what its key already recalls is subtracted from each before it is
+    /// Whether the delta rule corrects values: what its key already retrieves is subtracted from each before it is
     /// remembered (Yang et al. 2024, DeltaNet, §3.1).
     pub delta: bool,
     /// Whether each head's output is divided by its root mean square (Sun et al. 2023, Retentive Network, equation 8).
@@ -178,14 +178,17 @@ impl Layout {
         let sums = matches!(similarity, Similarity::FeatureMap | Similarity::Taylor);
         assert!(
             !sums || (bias, softcap) == (None, None),
-            "weights that are divided by their sum take neither a bias nor a bound"
+            "weights divided by their sum take neither a bias nor a softcap"
         );
         assert!(
             similarity != Similarity::FeatureMap || rotary.is_none(),
             "feature maps take no rotation"
         );
         let is_product = similarity == Similarity::Product;
-        assert!(!is_product || softcap.is_none(), "products take no bound");
+        assert!(
+            !is_product || softcap.is_none(),
+            "unnormalised products take no softcap"
+        );
         assert!(
             !(self.talking && (sums || is_product)),
             "mixed scores may be negative"
@@ -194,10 +197,12 @@ impl Layout {
         assert!(
             !self.delta
                 || (is_product && window.is_none() && self.kv_heads == self.heads && !is_learned),
-            "the delta rule corrects the values of products"
+            "the delta rule needs products and a key/value head per head, without a window or a T5 bias"
         );
         let fits = |rotary: Rotary| {
-            rotary.channels.is_multiple_of(2) && rotary.channels <= self.compared()
+            self.compared().is_multiple_of(2)
+                && rotary.channels.is_multiple_of(2)
+                && rotary.channels <= self.compared()
         };
         assert!(
             rotary.is_none_or(fits),
@@ -217,8 +222,12 @@ pub type FromHeads<const EMBED: usize, N, D> = Linear<usize, Const<EMBED>, N, D>
 pub struct AttentionWeights<const EMBED: usize, N: Dtype, D: Storage<N>> {
     /// What they are the weights of.
     pub layout: Layout,
-    /// What scores are computed from.
-    pub scores: ScoreWeights<EMBED, N, D>,
+    /// To keys, if there are any.
+    pub key: Option<ToHeads<EMBED, N, D>>,
+    /// To queries, if there are keys.
+    pub query: Option<ToHeads<EMBED, N, D>>,
+    /// What scores are computed from in place of queries and keys.
+    pub positions: Option<PositionWeights<EMBED, N, D>>,
     /// To values.
     pub value: ToHeads<EMBED, N, D>,
     /// From the heads' outputs back to the stream.
@@ -241,24 +250,6 @@ pub struct AttentionWeights<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub gate: Option<Projection<EMBED, N, D>>,
 }
 
-/// What scores are computed from.
-#[derive(Clone, Debug)]
-pub enum ScoreWeights<const EMBED: usize, N: Dtype, D: Storage<N>> {
-    /// Keys and queries.
-    DotProduct(Comparison<EMBED, N, D>),
-    /// A hidden layer, without keys.
-    Positions(PositionWeights<EMBED, N, D>),
-}
-
-/// The projections to what is compared.
-#[derive(Clone, Debug)]
-pub struct Comparison<const EMBED: usize, N: Dtype, D: Storage<N>> {
-    /// To keys.
-    pub key: ToHeads<EMBED, N, D>,
-    /// To queries.
-    pub query: ToHeads<EMBED, N, D>,
-}
-
 impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
     /// All zero.
     ///
@@ -267,22 +258,24 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
     pub fn zeros(device: &D, layout: Layout) -> Result<Self, D::Err> {
         layout.check();
         let to_heads = |width| Linear::zeros(device, (Const::<EMBED>, width));
-        let scores = match layout.head {
-            HeadKind::Standard | HeadKind::Differential => ScoreWeights::DotProduct(Comparison {
-                key: to_heads(layout.kv_width())?,
-                query: to_heads(layout.width())?,
-            }),
-            HeadKind::Synthesizer { positions } => {
-                ScoreWeights::Positions(PositionWeights::zeros(device, &layout, positions)?)
-            }
-        };
         let difference = match layout.head {
             HeadKind::Differential => Some(DifferenceWeights::zeros(device, layout.head_dim)?),
             _ => None,
         };
         Ok(Self {
             layout,
-            scores,
+            key: (layout.has_keys())
+                .then(|| to_heads(layout.kv_width()))
+                .transpose()?,
+            query: (layout.has_keys())
+                .then(|| to_heads(layout.width()))
+                .transpose()?,
+            positions: match layout.head {
+                HeadKind::Synthesizer { positions } => {
+                    Some(PositionWeights::zeros(device, &layout, positions)?)
+                }
+                HeadKind::Standard | HeadKind::Differential => None,
+            },
             value: to_heads(layout.kv_width())?,
             proj: Linear::zeros(device, (layout.width(), Const::<EMBED>))?,
             difference,
@@ -318,33 +311,18 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
 
 impl<const EMBED: usize, N: Dtype, D: Storage<N>> AttentionWeights<EMBED, N, D> {
     /// To queries, or to the hidden layer that takes their place.
-    pub fn query(&self) -> &ToHeads<EMBED, N, D> {
-        match &self.scores {
-            ScoreWeights::DotProduct(comparison) => &comparison.query,
-            ScoreWeights::Positions(of) => &of.hidden,
-        }
-    }
-
-    /// To keys, if there are any.
-    pub fn key(&self) -> Option<&ToHeads<EMBED, N, D>> {
-        match &self.scores {
-            ScoreWeights::DotProduct(comparison) => Some(&comparison.key),
-            ScoreWeights::Positions(_) => None,
-        }
-    }
-
-    /// What the scores of positions are computed from, in place of keys.
-    pub fn positions(&self) -> Option<&PositionWeights<EMBED, N, D>> {
-        match &self.scores {
-            ScoreWeights::DotProduct(_) => None,
-            ScoreWeights::Positions(of) => Some(of),
-        }
+    pub fn to_queries(&self) -> &ToHeads<EMBED, N, D> {
+        let hidden = self.positions.as_ref().map(|of| &of.hidden);
+        let query = self.query.as_ref().or(hidden);
+        query.expect("heads have queries or positions")
     }
 }
 
 named_weights! {
     impl [const EMBED: usize,] AttentionWeights<EMBED> {
-        scores: "",
+        key: "key",
+        query: "query",
+        positions: "",
         value: "value",
         proj: "proj",
         difference: "",
@@ -355,28 +333,5 @@ named_weights! {
         forget: "fgate_proj",
         beta: "b_proj",
         gate: "g_proj",
-    }
-}
-
-named_weights! {
-    impl [const EMBED: usize,] Comparison<EMBED> {
-        key: "key",
-        query: "query",
-    }
-}
-
-impl<const EMBED: usize, N: Dtype, D: Device<N>> Weights<N, D> for ScoreWeights<EMBED, N, D> {
-    fn each(&self, group: &str, visitor: &mut impl Visitor<N, D>) -> Result<(), D::Err> {
-        match self {
-            Self::DotProduct(weights) => weights.each(group, visitor),
-            Self::Positions(weights) => weights.each(group, visitor),
-        }
-    }
-
-    fn each_mut(&mut self, group: &str, visitor: &mut impl VisitorMut<N, D>) -> Result<(), D::Err> {
-        match self {
-            Self::DotProduct(weights) => weights.each_mut(group, visitor),
-            Self::Positions(weights) => weights.each_mut(group, visitor),
-        }
     }
 }

@@ -1,4 +1,4 @@
-// The delta rule: what a key already recalls is subtracted from its value before it is remembered (Yang et al. 2024,
+// The delta rule: what a key already retrieves is subtracted from its value before this is written to the state (Yang et al. 2024,
 // DeltaNet, §3.1).
 
 // Solves for the corrected values of one head over a document: with the errors
@@ -15,7 +15,7 @@ template <bool REVERSED>
 __device__ void solve(const Heads& h, const float* values, u32 value_step, float* corrected, u32 corrected_step,
                       float* errors, const float* beta, u32 beta_step, const u32* firsts, const u32* ends) {
     __shared__ __align__(16) float keys[TILE][STEP], solved[TILE][STEP], others[32][CHUNK_STEP];
-    __shared__ __align__(16) float recall[WARPS][ROWS][32];
+    __shared__ __align__(16) float retrieved[WARPS][ROWS][32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.y, column = head * HEAD_DIM;
     const u32 start = h.key_starts[blockIdx.x], n = ends[blockIdx.x] - start;
     const float slope = slope_of(h, head);
@@ -38,7 +38,7 @@ __device__ void solve(const Heads& h, const float* values, u32 value_step, float
                     error[r][i] = values[(long long)(origin + (long long)sign * token) * value_step + column + channel];
             }
         }
-        // What the keys recall of the tiles before them, and last of their own.
+        // What the keys retrieve of the tiles before them, and last of their own.
         for (u32 tile = 0; tile < own + 32; tile += 32) {
             const bool is_own = tile >= own;
             const u32 first = is_own ? own : tile;
@@ -52,9 +52,9 @@ __device__ void solve(const Heads& h, const float* values, u32 value_step, float
             for (int r = 0; r < ROWS; r++) {
                 const u32 token = own + warp * ROWS + r, other = first + lane;
                 const u32 later = REVERSED ? n - 1 - other : token, earlier = REVERSED ? n - 1 - token : other;
-                const bool recalled = token < n && other < (is_own ? token : own);
-                recall[warp][r][lane] =
-                    recalled ? -products[r] * expf(addend_of(h, head, slope, start, earlier, later)) : 0.0f;
+                const bool is_retrieved = token < n && other < (is_own ? token : own);
+                retrieved[warp][r][lane] =
+                    is_retrieved ? -products[r] * expf(addend_of(h, head, slope, start, earlier, later)) : 0.0f;
             }
             __syncwarp();
             if (is_own) break;
@@ -63,7 +63,7 @@ __device__ void solve(const Heads& h, const float* values, u32 value_step, float
                 __syncthreads();
                 load<CHUNK>(others, to, sign * (int)corrected_step, tile, own, 32, chunk * CHUNK);
                 __syncthreads();
-                add_weighted(error, recall[warp], others, lane, {0, 32}, chunk);
+                add_weighted(error, retrieved[warp], others, lane, {0, 32}, chunk);
             }
             __syncwarp();
         }
@@ -78,10 +78,10 @@ __device__ void solve(const Heads& h, const float* values, u32 value_step, float
                 for (int i = 0; i < CHANNELS; i++) {
                     const u32 channel = lane + 32 * i;
                     if (channel >= HEAD_DIM) continue;
-                    for (u32 other = 0; other < row; other++) error[r][i] += recall[warp][r][other] * solved[other][channel];
+                    for (u32 other = 0; other < row; other++) error[r][i] += retrieved[warp][r][other] * solved[other][channel];
                     solved[row][channel] = part * error[r][i];
                     corrected[at * corrected_step + column + channel] = part * error[r][i];
-                    if (errors != 0) errors[at * h.heads * HEAD_DIM + column + channel] = error[r][i];
+                    if (errors != 0) errors[at * h.maps * HEAD_DIM + column + channel] = error[r][i];
                 }
             }
             __syncthreads();

@@ -2,8 +2,9 @@
 
 use dfdx::tensor::CudaError;
 
-use super::heads::{Arguments, Attention, BiasGradients, DocumentRows, HeadLayout, Qkv};
-use super::kernels::{Kernel, Source, WARPS};
+use super::documents::DocumentRows;
+use super::heads::{Arguments, Attention, BiasGradients, HeadLayout, Qkv};
+use super::kernels::{Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
 
@@ -22,7 +23,7 @@ pub(super) static DELTA: Source = Source {
 pub struct Corrected {
     /// β before the sigmoid, `[tokens, heads]`.
     beta: Buffer,
-    /// What values had that their keys did not recall, `[tokens, width]`.
+    /// Errors: each value minus what its key retrieves, `[tokens, width]`.
     errors: Buffer,
 }
 
@@ -35,10 +36,6 @@ pub struct DeltaGradients {
 }
 
 impl HeadLayout {
-    fn delta_kernel(&self, name: &'static str) -> Kernel {
-        DELTA.kernel(self.of.head_dim, name)
-    }
-
     /// Corrects `values`, or backward of that, by the kernel of that name: to `corrected`, which may be the values.
     /// `errors` may be null.
     pub(super) fn correct(
@@ -62,7 +59,7 @@ impl HeadLayout {
             rows.ends,
         );
         let blocks = (rows.count, self.of.heads, 1);
-        gpu.launch(self.delta_kernel(kernel), blocks, arguments)
+        gpu.launch(DELTA.kernel(self.of.head_dim, kernel), blocks, arguments)
     }
 }
 
@@ -109,14 +106,18 @@ impl Corrected {
             count as u32,
         );
         let blocks = (count.div_ceil(WARPS), 1, 1);
-        gpu.launch(layout.delta_kernel("beta_backward"), blocks, arguments)?;
-        let sums = self.recall_backward(gpu, attention, qkv, gradients)?;
+        gpu.launch(
+            DELTA.kernel(layout.of.head_dim, "beta_backward"),
+            blocks,
+            arguments,
+        )?;
+        let sums = self.retrieval_backward(gpu, attention, qkv, gradients)?;
         Ok(DeltaGradients { beta, sums })
     }
 
-    /// Accumulates the gradients of keys, and returns those of the running sums of forget gates: what a key recalls is
+    /// Accumulates the gradients of keys, and returns those of the running sums of forget gates: what a key retrieves is
     /// attention of it to the keys before, whose output is subtracted.
-    fn recall_backward(
+    fn retrieval_backward(
         &self,
         gpu: &Gpu,
         attention: &Attention,
@@ -142,7 +143,7 @@ impl Corrected {
                 .as_ref()
                 .map_or(Matrix::NONE, |sums| Matrix::new(at(sums), heads)),
         };
-        let arguments = attention.arguments(qkv).of_recall();
+        let arguments = attention.arguments(qkv).of_retrieval();
         let dout = gradients.values;
         attention.backward_of(gpu, arguments, ([NULL; 2], dout), (to, BiasGradients::NONE))?;
         let count = tokens * width;
@@ -154,7 +155,11 @@ impl Corrected {
             width as u32,
             count as u32,
         );
-        gpu.launch_each(layout.delta_kernel("add_keys"), count, arguments)?;
+        gpu.launch_each(
+            DELTA.kernel(layout.of.head_dim, "add_keys"),
+            count,
+            arguments,
+        )?;
         Ok(sums)
     }
 }

@@ -26,12 +26,6 @@ pub(super) static DIFFERENCES: Source = Source {
     ],
 };
 
-/// The two maps of each head, and how their outputs become one.
-pub struct TwoMaps {
-    weights: DifferenceWeights<f32, Cuda>,
-    head_dim: usize,
-}
-
 /// Gradients that each map has a share in.
 pub struct MapGradients {
     /// Of the queries of each map, `[queries, heads, 2, head_dim]`.
@@ -40,20 +34,17 @@ pub struct MapGradients {
     sums: Option<Buffer>,
 }
 
-impl TwoMaps {
-    pub fn new(weights: &DifferenceWeights<f32, Cuda>) -> Self {
-        Self {
-            weights: weights.clone(),
-            head_dim: weights.head_norm.shape().0,
-        }
+impl DifferenceWeights<f32, Cuda> {
+    fn head_dim(&self) -> usize {
+        self.head_norm.shape().0
     }
 
     fn kernel(&self, name: &'static str) -> Kernel {
-        DIFFERENCES.kernel(self.head_dim, name)
+        DIFFERENCES.kernel(self.head_dim(), name)
     }
 
     /// Queries for each map: `[queries, heads, 2, head_dim]`.
-    pub fn spread(
+    pub(crate) fn spread(
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
@@ -70,7 +61,7 @@ impl TwoMaps {
     }
 
     /// Room for the gradients of so many queries and keys.
-    pub fn gradients(
+    pub(crate) fn map_gradients(
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
@@ -85,7 +76,7 @@ impl TwoMaps {
     }
 
     /// Writes the gradients of queries and of the sums of forget gates, from those of both maps.
-    pub fn join(
+    pub(crate) fn join(
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
@@ -110,7 +101,7 @@ impl TwoMaps {
     }
 
     /// Writes the sums of `count` pairs of numbers, one of each map.
-    pub fn sum(
+    pub(crate) fn sum(
         &self,
         gpu: &Gpu,
         maps: &Buffer,
@@ -122,12 +113,17 @@ impl TwoMaps {
     }
 
     /// The output of the first map minus λ times that of the second, normalised: `[rows, head_dim]` for rows of both.
-    pub fn difference(&self, gpu: &Gpu, maps: &Buffer, rows: usize) -> Result<Buffer, CudaError> {
-        let out = gpu.scratch(rows * self.head_dim)?;
+    pub(crate) fn difference(
+        &self,
+        gpu: &Gpu,
+        maps: &Buffer,
+        rows: usize,
+    ) -> Result<Buffer, CudaError> {
+        let out = gpu.scratch(rows * self.head_dim())?;
         let arguments = (
             at(maps),
-            address(&self.weights.lambda),
-            address(&self.weights.head_norm),
+            address(&self.lambda),
+            address(&self.head_norm),
             at(&out),
             LAMBDA_START as f32,
             HEAD_NORM_EPSILON as f32,
@@ -139,20 +135,20 @@ impl TwoMaps {
     }
 
     /// Backward of [`Self::difference`]: the gradients of the outputs of both maps. Accumulates those of what is learned.
-    pub fn difference_backward(
+    pub(crate) fn difference_backward(
         &self,
         gpu: &Gpu,
         (maps, dout): (&Buffer, &Buffer),
         rows: usize,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<Buffer, CudaError> {
-        let dmaps = gpu.scratch(2 * rows * self.head_dim)?;
+        let dmaps = gpu.scratch(2 * rows * self.head_dim())?;
         let blocks = MAX_PARTIAL_SUMS.min(rows.div_ceil(WARPS));
-        let shares = gpu.scratch(blocks * (self.head_dim + 1))?;
+        let shares = gpu.scratch(blocks * (self.head_dim() + 1))?;
         let arguments = (
             at(maps),
-            address(&self.weights.lambda),
-            address(&self.weights.head_norm),
+            address(&self.lambda),
+            address(&self.head_norm),
             at(dout),
             at(&dmaps),
             at(&shares),
@@ -165,9 +161,9 @@ impl TwoMaps {
         let learned = (
             at(&shares),
             blocks as u32,
-            address(&self.weights.lambda),
-            gradient_address(gradients, &self.weights.head_norm)?,
-            gradient_address(gradients, &self.weights.lambda)?,
+            address(&self.lambda),
+            gradient_address(gradients, &self.head_norm)?,
+            gradient_address(gradients, &self.lambda)?,
         );
         gpu.launch(self.kernel("add_to_learned"), (1, 1, 1), learned)?;
         Ok(dmaps)
@@ -176,7 +172,7 @@ impl TwoMaps {
 
 impl MapGradients {
     /// Views of them, with the gradients of keys and values.
-    pub fn qkv(&self, layout: &HeadLayout, of_keys: Qkv) -> Qkv {
+    pub(crate) fn qkv(&self, layout: &HeadLayout, of_keys: Qkv) -> Qkv {
         let sums = self.sums.as_ref();
         Qkv {
             queries: Matrix::new(at(&self.queries), layout.output_width()),

@@ -2,7 +2,8 @@
 
 use dfdx::tensor::{Cuda, CudaError, Gradients};
 
-use super::heads::{DocumentRows, HeadLayout};
+use super::documents::DocumentRows;
+use super::heads::HeadLayout;
 use super::kernels::WARPS;
 use super::linear::{self, Layer, apply_each};
 use super::parts::PARTS;

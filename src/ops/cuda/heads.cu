@@ -4,7 +4,7 @@
 // al. 2022, FlashAttention, §3.1). Stick-breaking alone also keeps, during backward, what is left of each stick
 // before each tile of keys.
 
-// The grid is [documents, heads, tiles], and blocks start in that order. Those with most work should start
+// The grid is [documents, maps, tiles], and blocks start in that order. Those with most work should start
 // first, so that none is left running alone at the end: for queries the last tile, which sees most keys;
 // for keys the first.
 #define LAST_TILE_FIRST (gridDim.z - 1 - blockIdx.z)
@@ -33,7 +33,7 @@ __device__ __forceinline__ u32 tile_at(const Heads& h, const Tiles& tiles, u32 i
     return tiles.first + 32 * (STICKS ? tiles.count - 1 - i : i);
 }
 
-// out = weights · values, heads side by side. `statistics: [queries, heads]` is the logarithm of a query's
+// out = weights · values, maps side by side. `statistics: [queries, maps]` is the logarithm of a query's
 // sum of exponentials, its sink's included, or the sum of its weights, 1 where they are not divided by it.
 extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics) {
     __shared__ __align__(16) float queries[TILE][STEP], keys[32][CHUNK_STEP], values[32][CHUNK_STEP];
@@ -67,7 +67,7 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
             const u32 query = start + warp * ROWS + r, key = tile + lane;
             const u32 last = min(query, p.keys - 1);
             const bool seen = sees(h, p, query, key);
-            float score = capped(h, scaled(h, products[r], key));
+            float score = seen ? capped(h, scaled(h, products[r], key)) : 0.0f;
             float weight;
             if (h.similarity != SOFTMAX) {
                 weight = seen ? weight_of_score(h, score, addend_of(h, p, key, last), last) : 0.0f;
@@ -96,15 +96,15 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
         // Until here each lane has a partial sum.
         total[r] = has_sum(h) ? warp_sum(total[r]) : 1.0f;
         if (h.sink) {
-            const float sink = sink_of(h, p.head), larger = fmaxf(most[r], sink), before = expf(most[r] - larger);
+            const float sink = sink_of(h, p.map), larger = fmaxf(most[r], sink), before = expf(most[r] - larger);
             total[r] = total[r] * before + expf(sink - larger);
 #pragma unroll
             for (int i = 0; i < CHANNELS; i++) weighted[r][i] *= before;
             most[r] = larger;
         }
         const size_t row = p.first_query + query;
-        store(out + row * h.heads * HEAD_DIM + p.column, weighted[r], lane, total[r]);
-        if (lane == 0) statistics[row * h.heads + p.head] = h.similarity != SOFTMAX ? total[r] : most[r] + logf(total[r]);
+        store(out + row * h.maps * HEAD_DIM + p.column, weighted[r], lane, total[r]);
+        if (lane == 0) statistics[row * h.maps + p.map] = h.similarity != SOFTMAX ? total[r] : most[r] + logf(total[r]);
     }
 }
 
@@ -162,22 +162,22 @@ __device__ __forceinline__ Piece piece_of(const Heads& h, const HeadSlice& p, u3
     return piece;
 }
 
-// What it passes back, given what the keys after it have left, and the sum over all keys up to it of their weights times
-// their gradients: those of the keys before it shrink if it takes more (Tan et al. 2024, Stick-breaking Attention, §3.1).
+// Gradients of a stick-breaking key, given what later keys leave of the stick, and the sum of weight times gradient over
+// all keys up to this one: taking more leaves less for earlier keys (Tan et al. 2024, Stick-breaking Attention, §3.1).
 __device__ __forceinline__ Passed passed_by(const Heads& h, const Piece& piece, float left, float up_to) {
     const float weight = piece.taken == 0.0f ? 0.0f : piece.taken * left;
     const float addend = piece.taken == 0.0f ? 0.0f : weight * piece.dweight - piece.taken * up_to;
     return {weight * piece.factor, addend * cap_slope(h, piece.score) * h.scale, addend};
 }
 
-// Where the first query of a head, and the last key of each tile, keeps what the keys after it have left of its stick,
-// and the sum of `passed_by`: `[queries, heads, tiles]`.
+// Index into `carries`, `[queries, maps, tiles]`: for a query and the tile of `key`, what later tiles leave of the stick,
+// and the sum of weight times gradient up to the tile's last key.
 __device__ __forceinline__ size_t carry_at(const Heads& h, const HeadSlice& p, u32 query, u32 key) {
-    return ((size_t)(p.first_query + query) * h.heads + p.head) * gridDim.z + key / TILE;
+    return ((size_t)(p.first_query + query) * h.maps + p.map) * gridDim.z + key / TILE;
 }
 
-// Adds what positions add, over a tile of keys, to the gradient of a query's sum of forget gates, of which each lane has
-// a part; or to those of buckets of distances, of which each lane has one.
+// Adds a tile's gradients of a bias to `*to`: for FORGET to this lane's part of the query's sum, for RELATIVE to the sum of
+// this lane's bucket.
 __device__ __forceinline__ void add_addends(const Heads& h, const float* addends, u32 tile, u32 last, u32 lane, float* to) {
     if (h.bias != RELATIVE) {
         *to += addends[lane];
@@ -192,9 +192,9 @@ __device__ __forceinline__ void add_addends(const Heads& h, const float* addends
 }
 
 // Writes the gradient of the queries, and the term of the softmax gradient that all keys of a query share,
-// `along: [queries, heads]`: Σ_c out · dout. `out` and `statistics` are null where weights are not divided by their sum.
-// Writes `daddends`, if it is not null: `[queries, heads]` of the sums of forget gates, as far as queries have them, or
-// the share of each query in the relative positions, `[queries, BUCKETS, heads]`.
+// `along: [queries, maps]`: Σ_c out · dout. `out` and `statistics` are null where weights are not divided by their sum.
+// Writes `daddends`, if it is not null: `[queries, maps]` of the sums of forget gates, as far as queries have them, or
+// the share of each query in the relative positions, `[queries, BUCKETS, maps]`.
 extern "C" __global__ void BOUNDED
 attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_step, const float* statistics, float* along,
                         float* dqueries, u32 gradient_step, float* daddends, float2* carries) {
@@ -221,11 +221,11 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
         for (int i = 0; i < CHANNELS; i++) {
             const u32 channel = lane + 32 * i;
             if (out != 0 && query < p.queries && channel < HEAD_DIM)
-                sum += out[row * h.heads * HEAD_DIM + p.column + channel] * of_douts[(size_t)query * dout_step + channel];
+                sum += out[row * h.maps * HEAD_DIM + p.column + channel] * of_douts[(size_t)query * dout_step + channel];
         }
         of_query[r] = warp_sum(sum);
         left[r] = 1.0f;
-        const size_t at = row * h.heads + p.head;
+        const size_t at = row * h.maps + p.map;
         statistic[r] = statistics != 0 && query < p.queries ? statistics[at] : 1.0f;
         if (lane == 0 && query < p.queries) along[at] = of_query[r];
     }
@@ -269,8 +269,8 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
         const u32 query = start + warp * ROWS + r;
         if (query >= p.queries) continue;
         const size_t row = p.first_query + query;
-        if (LEARNED_BIAS && h.bias == RELATIVE) daddends[(row * BUCKETS + lane) * h.heads + p.head] = added[r];
-        if (LEARNED_BIAS && h.bias == FORGET) daddends[row * h.heads + p.head] = warp_sum(added[r]);
+        if (LEARNED_BIAS && h.bias == RELATIVE) daddends[(row * BUCKETS + lane) * h.maps + p.map] = added[r];
+        if (LEARNED_BIAS && h.bias == FORGET) daddends[row * h.maps + p.map] = warp_sum(added[r]);
         store(dqueries + row * gradient_step + p.column, sums[r], lane);
     }
 }
@@ -297,7 +297,7 @@ __device__ __forceinline__ void pass_pieces(const Heads& h, const Piece* pieces,
     __syncthreads();
 }
 
-// Writes the gradients of keys and values, and of the position bias of each key, `dposition: [keys, heads]`, if there is
+// Writes the gradients of keys and values, and of the position bias of each key, `dposition: [keys, maps]`, if there is
 // one. Subtracts from those of the sums of forget gates, `daddends`, what keys have, after queries have added their part.
 // A block has one head of keys, and loops over the maps that share it.
 extern "C" __global__ void BOUNDED
@@ -335,7 +335,7 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
             if (CHUNKS == 1 && !STICKS && !needed) continue;
             const u32 query = tile + lane;
             const bool is_query = query < p.queries;
-            const size_t at = (size_t)(p.first_query + query) * h.heads + p.head;
+            const size_t at = (size_t)(p.first_query + query) * h.maps + p.map;
             Passed passed[ROWS];
             if (STICKS) {
                 Piece pieces[ROWS];
@@ -366,7 +366,7 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             const u32 key = start + warp * ROWS + r;
-            const size_t at = (size_t)(p.first_key + key) * h.heads + p.head;
+            const size_t at = (size_t)(p.first_key + key) * h.maps + p.map;
             if (POSITION_BIAS) {
                 const float sum = warp_sum(of_position[r]);
                 if (lane == 0 && key < p.keys) dposition[at] = sum;

@@ -12,13 +12,12 @@ struct Heads {
     const float* position_bias;
     // The score of the sink of each map; null if there are none, or if they are 0.
     const float* sinks;
-    // For RELATIVE, what each bucket of distances adds, `[BUCKETS, heads]`. For FORGET, the running sums of each key's
-    // forget gates, `[keys, heads]` with row stride `addend_step`.
+    // For RELATIVE, the bias of each bucket of distances, `[BUCKETS, heads]`. For FORGET, the cumulative sums of
+    // each key's log forget gates, `[keys, heads]` with row stride `addend_step`.
     const float* addends;
     u32 query_step, key_step, addend_step;
-    // Number of attention maps; `group` of them share a head of keys and values, and `maps` are those of one head of
-    // queries.
-    u32 heads, group, maps;
+    // Number of attention maps, how many of them share a key/value head, and how many belong to one query head.
+    u32 maps, group, maps_of_head;
     // Number of keys that a query attends to, its own being the last.
     u32 window;
     // How scores become weights; what positions add to them; whether there are sinks.
@@ -60,11 +59,16 @@ __device__ __forceinline__ u32 first_key_of(u32 last, u32 window) {
     return last + 1 > window ? last + 1 - window : 0;
 }
 
+// Number of query heads, and that of a map.
+__device__ __forceinline__ u32 heads_of(const Heads& h) { return h.maps / h.maps_of_head; }
+__device__ __forceinline__ u32 head_of(const Heads& h, u32 map) { return map / h.maps_of_head; }
+
 // What is subtracted from a score per unit of distance: ALiBi (Press et al. 2022, §3), or the decay of retention (Sun et
 // al. 2023, §2.1).
-__device__ __forceinline__ float slope_of(const Heads& h, u32 head) {
-    if (h.bias == DECAY) return -log1pf(-exp2f(-5.0f - (float)(head / h.maps)));
-    return h.bias == ALIBI ? exp2f(-8.0f * (head / h.maps + 1) / (h.heads / h.maps)) : 0.0f;
+__device__ __forceinline__ float slope_of(const Heads& h, u32 map) {
+    const u32 head = head_of(h, map);
+    if (h.bias == DECAY) return -log1pf(-exp2f(-5.0f - (float)head));
+    return h.bias == ALIBI ? exp2f(-8.0f * (head + 1) / heads_of(h)) : 0.0f;
 }
 
 #define BUCKETS 32
@@ -83,11 +87,11 @@ __device__ __forceinline__ u32 first_distance_of(u32 bucket) {
 
 // What is added to the scaled product of a query and a key, of a document whose keys start at the row `first`; `last` is
 // the query's own key.
-__device__ __forceinline__ float addend_of(const Heads& h, u32 head, float slope, u32 first, u32 key, u32 last) {
+__device__ __forceinline__ float addend_of(const Heads& h, u32 map, float slope, u32 first, u32 key, u32 last) {
     float addend = -slope * (float)(last - key);
-    if (LEARNED_BIAS && h.bias == RELATIVE) addend += h.addends[bucket_of(last - key) * (h.heads / h.maps) + head / h.maps];
+    if (LEARNED_BIAS && h.bias == RELATIVE) addend += h.addends[bucket_of(last - key) * heads_of(h) + head_of(h, map)];
     if (LEARNED_BIAS && h.bias == FORGET) {
-        const float* sums = h.addends + (size_t)first * h.addend_step + head / h.maps;
+        const float* sums = h.addends + (size_t)first * h.addend_step + head_of(h, map);
         addend += sums[(size_t)last * h.addend_step] - sums[(size_t)key * h.addend_step];
     }
     return addend;
@@ -99,8 +103,8 @@ __device__ __forceinline__ float scaled(const Heads& h, float product, u32 key) 
 }
 
 // The index at which dropout draws for a key; the maps of a head drop the same keys.
-__device__ __forceinline__ u32 drop_index(const Heads& h, u32 query, u32 head, u32 key) {
-    return (query * (h.heads / h.maps) + head / h.maps) * h.context + key;
+__device__ __forceinline__ u32 drop_index(const Heads& h, u32 query, u32 map, u32 key) {
+    return (query * heads_of(h) + head_of(h, map)) * h.context + key;
 }
 
 // A scaled product of query and key, bounded if scores are.
@@ -127,5 +131,5 @@ __device__ __forceinline__ float weight_of_score(const Heads& h, float score, fl
 // Whether weights are divided by their sum.
 __device__ __forceinline__ bool has_sum(const Heads& h) { return h.similarity < SIGMOID; }
 
-// The score of a head's sink.
-__device__ __forceinline__ float sink_of(const Heads& h, u32 head) { return h.sinks == 0 ? 0.0f : h.sinks[head]; }
+// The score of a map's sink.
+__device__ __forceinline__ float sink_of(const Heads& h, u32 map) { return h.sinks == 0 ? 0.0f : h.sinks[map]; }

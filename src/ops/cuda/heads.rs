@@ -3,9 +3,10 @@
 
 use std::rc::Rc;
 
-use cudarc::driver::{CudaSlice, DeviceRepr};
+use cudarc::driver::DeviceRepr;
 use dfdx::tensor::{Cuda, CudaError};
 
+use super::documents::Documents;
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
@@ -62,87 +63,6 @@ const fn source(name: &'static str, text: &'static str) -> Source {
 /// The widest head whose tiles fit into a block's shared memory; wider ones use the reference.
 pub const WIDEST: usize = 512;
 
-/// The documents of a batch, on the device.
-pub struct Documents {
-    starts: Vec<usize>,
-    longest: usize,
-    on_device: CudaSlice<u32>,
-    /// Position of every token in its document.
-    positions: CudaSlice<u32>,
-}
-
-impl Documents {
-    /// Number of documents.
-    pub fn count(&self) -> usize {
-        self.starts.len() - 1
-    }
-
-    /// Number of tokens of the longest document.
-    pub fn longest(&self) -> usize {
-        self.longest
-    }
-
-    /// Address of the documents' starts.
-    pub fn starts(&self) -> Address {
-        at(&self.on_device)
-    }
-
-    /// All rows of the documents.
-    pub fn rows(&self) -> DocumentRows {
-        let starts = self.starts();
-        DocumentRows {
-            starts,
-            firsts: starts,
-            ends: starts + size_of::<u32>() as Address,
-            count: self.count(),
-        }
-    }
-
-    /// Number of tokens of all documents.
-    pub fn tokens(&self) -> usize {
-        self.starts[self.count()]
-    }
-
-    /// Positions of the tokens, and their number.
-    pub fn positions(&self) -> (Address, usize) {
-        (at(&self.positions), self.tokens())
-    }
-}
-
-impl Gpu {
-    /// Documents with the given starts and end, on the device. A model asks for the same ones layer after
-    /// layer, and a Perceiver for two in turn: the last four are cached.
-    pub fn documents(&self, starts: &[usize]) -> Result<Rc<Documents>, CudaError> {
-        let mut known = self.documents.borrow_mut();
-        if let Some(found) = known.iter().find(|documents| documents.starts == starts) {
-            return Ok(found.clone());
-        }
-        let lengths = || starts.windows(2).map(|w| w[1] - w[0]);
-        let documents = Rc::new(Documents {
-            starts: starts.to_vec(),
-            longest: lengths().max().unwrap_or(0),
-            on_device: self.upload_indices(starts.iter().copied())?,
-            positions: self.upload_indices(lengths().flat_map(|length| 0..length))?,
-        });
-        known.truncate(3);
-        known.insert(0, documents.clone());
-        Ok(documents)
-    }
-}
-
-/// The rows of some documents in which something goes on from row to row. Addresses of a number for each document.
-#[derive(Clone, Copy)]
-pub struct DocumentRows {
-    /// The first rows of the documents.
-    pub starts: Address,
-    /// The first rows that are not done yet.
-    pub firsts: Address,
-    /// The rows after the last.
-    pub ends: Address,
-    /// Number of documents.
-    pub count: usize,
-}
-
 /// The layout of heads, and how they compute scores.
 #[derive(Clone, Copy)]
 pub struct HeadLayout {
@@ -166,7 +86,8 @@ pub struct Attention {
 
 /// Queries, keys and values, or their gradients.
 ///
-/// With forget gates also their running sums, `[keys, heads]`, or the gradients of these, without gaps.
+/// With forget gates also their cumulative sums, `[keys, heads]`, or the gradients of these, without gaps: `[keys, maps]`
+/// from the kernels.
 #[derive(Clone, Copy)]
 pub struct Qkv {
     pub queries: Matrix,
@@ -201,7 +122,7 @@ impl BiasGradients {
     };
 }
 
-/// `struct Heads` of heads.cu.
+/// `struct Heads` of heads.cuh.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Arguments {
@@ -235,7 +156,7 @@ unsafe impl DeviceRepr for Arguments {}
 
 impl Arguments {
     /// Of attention of keys to those before them, which is subtracted: without a scale, and without dropout.
-    pub(super) fn of_recall(self) -> Self {
+    pub(super) fn of_retrieval(self) -> Self {
         Self {
             queries: self.keys,
             query_step: self.key_step,
@@ -250,7 +171,7 @@ impl Arguments {
 impl HeadLayout {
     /// Of a sublayer with these weights.
     pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
-        let positions = weights.positions();
+        let positions = weights.positions.as_ref();
         Self {
             of: weights.layout,
             position_bias: positions.map_or(NULL, |of| address(&of.b2)),
@@ -326,7 +247,8 @@ impl HeadLayout {
             maps: self.of.maps() as u32,
             // At most 2^30, longer than any document, with room for the kernel's additions in u32.
             window: window.map_or(1 << 30, |window| window.min(1 << 30)) as u32,
-            similarity: code(similarity),
+            // Numbered in the order of heads.cuh.
+            similarity: similarity as u32,
             bias: code_of_bias(bias),
             sink: u32::from(sink.is_some()),
             hidden: self.of.scoring.hidden_keys() as u32,
@@ -351,18 +273,6 @@ impl HeadLayout {
     }
 }
 
-/// The number of a similarity in heads.cuh.
-fn code(similarity: Similarity) -> u32 {
-    match similarity {
-        Similarity::Softmax => 0,
-        Similarity::FeatureMap => 1,
-        Similarity::Taylor => 2,
-        Similarity::Sigmoid => 3,
-        Similarity::Product => 4,
-        Similarity::StickBreaking => 5,
-    }
-}
-
 /// The number of a bias in heads.cuh.
 fn code_of_bias(bias: Option<Bias>) -> u32 {
     match bias {
@@ -376,18 +286,13 @@ fn code_of_bias(bias: Option<Bias>) -> u32 {
 
 impl Attention {
     pub(super) fn arguments(&self, qkv: Qkv) -> Arguments {
-        let starts = [&self.queries, &self.keys].map(|side| at(&side.on_device));
+        let starts = [&self.queries, &self.keys].map(|side| side.starts());
         let dropout = (self.dropout.weights, self.dropout.context);
         self.layout.arguments(qkv, starts, dropout)
     }
 
-    /// Positions of the query tokens.
-    pub fn positions(&self) -> (Address, usize) {
-        self.queries.positions()
-    }
-
     fn blocks(&self, side: &Documents, heads: usize) -> (usize, usize, usize) {
-        let tiles = side.longest.div_ceil(self.layout.tile());
+        let tiles = side.longest().div_ceil(self.layout.tile());
         // Only the first dimension of a grid may exceed 65,535.
         (self.queries.count(), heads, tiles)
     }
@@ -406,7 +311,7 @@ impl Attention {
     }
 
     /// Writes the gradients of queries, keys and values (keys and values must have the same row stride), and of the
-    /// running sums of forget gates, `[keys, maps]`, and what `further` asks for. Returns the term of the softmax gradient
+    /// running sums of forget gates, `[keys, maps]`, and of the biases that there are. Returns the term of the softmax gradient
     /// that all keys of a query share, `[queries, maps]`.
     pub fn backward(
         &self,
@@ -475,7 +380,7 @@ impl Attention {
 
     /// For what is left of each query's stick before each tile of keys, and for a sum: `[queries, maps, tiles, 2]`.
     fn carries(&self, gpu: &Gpu) -> Result<Option<Buffer>, CudaError> {
-        let tiles = self.keys.longest.div_ceil(self.layout.tile());
+        let tiles = self.keys.longest().div_ceil(self.layout.tile());
         let count = self.queries.tokens() * self.layout.of.all_maps() * tiles * 2;
         (self.layout.of.scoring.similarity == Similarity::StickBreaking)
             .then(|| gpu.scratch(count))

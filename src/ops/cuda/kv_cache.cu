@@ -14,23 +14,23 @@ extern "C" __global__ void append(const float* entries, u32 width, u32 numbers, 
     else further[slot * numbers + column - 2 * width] = x;
 }
 
-// Each query attends to the first `h.key_starts[query]` keys of its sequence's cache; one warp per query and head.
+// Each query attends to the first `h.key_starts[query]` keys of its sequence's cache; one warp per query and map.
 // `h.query_starts` has the sequence of each query, `h.key_step` is the stride of keys, and a sequence has room for
 // `h.context` of them.
 extern "C" __global__ void attend_cached(Heads h, float* out, u32 queries) {
     __shared__ __align__(16) float own[WARPS][WHOLE];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 at = blockIdx.x * WARPS + warp;
-    if (at >= queries * h.heads) return;
-    const u32 query = at / h.heads, head = at % h.heads;
+    if (at >= queries * h.maps) return;
+    const u32 query = at / h.maps, map = at % h.maps;
     for (u32 channel = lane; channel < WHOLE; channel += 32)
         own[warp][channel] = channel < HEAD_DIM
-            ? h.queries[(size_t)query * h.query_step + head * HEAD_DIM + channel] : 0.0f;
+            ? h.queries[(size_t)query * h.query_step + map * HEAD_DIM + channel] : 0.0f;
     __syncwarp();
     const u32 first_row = h.query_starts[query] * h.context;
-    const size_t row = (size_t)first_row * h.key_step + head / h.group * HEAD_DIM;
+    const size_t row = (size_t)first_row * h.key_step + map / h.group * HEAD_DIM;
     const u32 last = h.key_starts[query] - 1, first = first_key_of(last, h.window);
-    const float slope = slope_of(h, head);
+    const float slope = slope_of(h, map);
     float weighted[PER_LANE(HEAD_DIM)], most = NEGATIVE_INFINITY, total = 0.0f, left = 1.0f;
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[i] = 0.0f;
@@ -45,7 +45,7 @@ extern "C" __global__ void attend_cached(Heads h, float* out, u32 queries) {
             for (u32 channel = 0; channel < HEAD_DIM; channel++) score += of_key[channel] * own[warp][channel];
             score = capped(h, scaled(h, score, key));
         }
-        const float addend = seen ? addend_of(h, head, slope, first_row, key, last) : 0.0f;
+        const float addend = seen ? addend_of(h, map, slope, first_row, key, last) : 0.0f;
         if (h.similarity != SOFTMAX) {
             weight = seen ? weight_of_score(h, score, addend, last) : 0.0f;
             if (STICKS) weight *= scan_after<true>(1.0f - weight, lane, &left);
@@ -73,7 +73,7 @@ extern "C" __global__ void attend_cached(Heads h, float* out, u32 queries) {
     }
     if (!has_sum(h)) total = 1.0f;
     if (h.sink) {
-        const float sink = sink_of(h, head), larger = fmaxf(most, sink), before = expf(most - larger);
+        const float sink = sink_of(h, map), larger = fmaxf(most, sink), before = expf(most - larger);
         total = total * before + expf(sink - larger);
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[i] *= before;
@@ -81,6 +81,6 @@ extern "C" __global__ void attend_cached(Heads h, float* out, u32 queries) {
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
-        if (channel < HEAD_DIM) out[((size_t)query * h.heads + head) * HEAD_DIM + channel] = weighted[i] / total;
+        if (channel < HEAD_DIM) out[((size_t)query * h.maps + map) * HEAD_DIM + channel] = weighted[i] / total;
     }
 }

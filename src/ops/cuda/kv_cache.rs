@@ -5,7 +5,8 @@ use std::ops::Range;
 use cudarc::driver::CudaSlice;
 use dfdx::tensor::CudaError;
 
-use super::heads::{Arguments, DocumentRows, HeadLayout, Qkv};
+use super::documents::DocumentRows;
+use super::heads::{Arguments, HeadLayout, Qkv};
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
@@ -18,8 +19,7 @@ pub(super) static KV_CACHE: Source = Source {
     kernels: &["append", "attend_cached"],
 };
 
-/// Address of the tokens' positions on the device, or null if the scores do not depend on them; and the
-/// number of tokens.
+/// Device address of the tokens' positions, and the number of tokens.
 pub type Positions = (Address, usize);
 
 impl HeadLayout {
@@ -51,6 +51,7 @@ pub struct VisibleKeys {
     rows: CudaSlice<u32>,
     counts: CudaSlice<u32>,
     queries: usize,
+    most: usize,
 }
 
 impl VisibleKeys {
@@ -60,12 +61,18 @@ impl VisibleKeys {
             rows: gpu.upload_indices(queries.iter().map(|query| query.0))?,
             counts: gpu.upload_indices(queries.iter().map(|query| query.1))?,
             queries: queries.len(),
+            most: queries.iter().map(|query| query.1).max().unwrap_or(0),
         })
     }
 
     /// Number of queries.
     pub fn queries(&self) -> usize {
         self.queries
+    }
+
+    /// The largest number of keys that a query attends to.
+    pub fn most(&self) -> usize {
+        self.most
     }
 }
 
@@ -207,11 +214,6 @@ impl GpuKvCache {
         let of_queries = [&visible.rows, &visible.counts].map(at);
         let reserved = (Dropout::NONE, self.capacity);
         (self.layout).arguments(self.qkv(queries), of_queries, reserved)
-    }
-
-    /// Maximum number of tokens per sequence.
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity
     }
 
     fn kept(&self) -> [&Buffer; 3] {

@@ -11,6 +11,7 @@
 
 pub(crate) mod delta;
 pub(crate) mod differential;
+pub(crate) mod documents;
 pub(crate) mod forget;
 pub(crate) mod heads;
 pub(crate) mod kernels;
@@ -98,7 +99,7 @@ pub(crate) struct Gpu {
     /// Zeros; blocks count here how many of them are done.
     counters: CudaSlice<u32>,
     /// Of the most recent batches.
-    documents: RefCell<Vec<Rc<heads::Documents>>>,
+    documents: RefCell<Vec<Rc<documents::Documents>>>,
 }
 
 thread_local! {

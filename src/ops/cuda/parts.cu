@@ -104,25 +104,25 @@ extern "C" __global__ void gate_backward(const float* heads, float* dheads, cons
     dgates[i] = open * (1.0f - open) * along;
 }
 
-// Accumulates the gradient of each head's sink, whose weight is `e^(sink - statistic)`; one block per head.
-// `statistics` and `along` are `[queries, heads]`, as in heads.cu.
+// Accumulates the gradient of each map's sink, whose weight is `e^(sink - statistic)`; one block per map.
+// `statistics` and `along` are `[queries, maps]`, as in heads.cu.
 extern "C" __global__ void sink_backward(const float* sinks, const float* statistics, const float* along, float* dsinks,
                                          u32 queries) {
     __shared__ float sums[WARPS];
-    const u32 head = blockIdx.x, heads = gridDim.x;
+    const u32 map = blockIdx.x, maps = gridDim.x;
     float sum = 0.0f;
     for (u32 query = threadIdx.x; query < queries; query += blockDim.x) {
-        const size_t at = (size_t)query * heads + head;
-        sum += expf(sinks[head] - statistics[at]) * along[at];
+        const size_t at = (size_t)query * maps + map;
+        sum += expf(sinks[map] - statistics[at]) * along[at];
     }
     sum = warp_sum(sum);
     if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
     __syncthreads();
     if (threadIdx.x > 0) return;
-    for (int w = 0; w < WARPS; w++) dsinks[head] -= sums[w];
+    for (int w = 0; w < WARPS; w++) dsinks[map] -= sums[w];
 }
 
-// The number of a document and a head, which a warp has, and where a document's rows start and end.
+// The head that a warp handles, and where its document's rows start and end.
 struct HeadRows {
     u32 head, start, first, end;
 };

@@ -55,16 +55,27 @@ pub struct Gated {
 }
 
 impl Gated {
-    /// The outputs of heads after their gates, if there are any: projections of the stream.
+    /// The outputs of heads, `[rows, width]`, times the sigmoids of their gates, if there are any: projections of the
+    /// stream.
     pub fn new<const EMBED: usize>(
         gpu: &Gpu,
         layout: &HeadLayout,
         (gate, heads): (Option<&Projection<EMBED, f32, Cuda>>, &Buffer),
-        (normed, tokens): (Matrix, usize),
+        (normed, rows): (Matrix, usize),
     ) -> Result<Option<Self>, CudaError> {
         let Some(gate) = gate else { return Ok(None) };
-        let gates = project(gpu, gate, tokens, normed)?;
-        let output = layout.gate(gpu, (heads, &gates), tokens)?;
+        let gates = project(gpu, gate, rows, normed)?;
+        let width = layout.of.width();
+        let output = gpu.scratch(rows * width)?;
+        let arguments = (
+            at(heads),
+            at(&gates),
+            at(&output),
+            width as u32,
+            layout.of.gates() as u32,
+            (rows * width) as u32,
+        );
+        gpu.launch_each(layout.part("gate"), rows * width, arguments)?;
         Ok(Some(Self { gates, output }))
     }
 
@@ -73,10 +84,22 @@ impl Gated {
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
-        heads: (&Buffer, &Buffer),
-        tokens: usize,
+        (heads, dheads): (&Buffer, &Buffer),
+        rows: usize,
     ) -> Result<Buffer, CudaError> {
-        layout.gate_backward(gpu, heads, &self.gates, tokens)
+        let count = rows * layout.of.gates();
+        let dgates = gpu.scratch(count)?;
+        let arguments = (
+            at(heads),
+            at(dheads),
+            at(&self.gates),
+            at(&dgates),
+            layout.of.width() as u32,
+            layout.of.gates() as u32,
+            count as u32,
+        );
+        gpu.launch_each(layout.part("gate_backward"), count, arguments)?;
+        Ok(dgates)
     }
 }
 
@@ -263,9 +286,6 @@ impl HeadLayout {
             QkNorm::L2 => counts[0],
             _ => 2 * head_dim,
         };
-        if learned == 0 {
-            return Ok(());
-        }
         let arguments = (
             at(&shares),
             parts as u32,
@@ -277,51 +297,6 @@ impl HeadLayout {
             learned as u32,
         );
         gpu.launch_each(self.part("add_gains"), learned, arguments)
-    }
-
-    /// Multiplies the heads of some rows by the sigmoids of their gates, `[rows, gates]`: `[rows, width]`.
-    pub fn gate(
-        &self,
-        gpu: &Gpu,
-        (heads, gates): (&Buffer, &Buffer),
-        rows: usize,
-    ) -> Result<Buffer, CudaError> {
-        let width = self.of.width();
-        let gated = gpu.scratch(rows * width)?;
-        let arguments = (
-            at(heads),
-            at(gates),
-            at(&gated),
-            width as u32,
-            self.of.gates() as u32,
-            (rows * width) as u32,
-        );
-        gpu.launch_each(self.part("gate"), rows * width, arguments)?;
-        Ok(gated)
-    }
-
-    /// Backward of [`Self::gate`]: turns the gradient of what it returned into that of the heads, and returns that of the
-    /// gates.
-    fn gate_backward(
-        &self,
-        gpu: &Gpu,
-        (heads, dheads): (&Buffer, &Buffer),
-        gates: &Buffer,
-        rows: usize,
-    ) -> Result<Buffer, CudaError> {
-        let count = rows * self.of.gates();
-        let dgates = gpu.scratch(count)?;
-        let arguments = (
-            at(heads),
-            at(dheads),
-            at(gates),
-            at(&dgates),
-            self.of.width() as u32,
-            self.of.gates() as u32,
-            count as u32,
-        );
-        gpu.launch_each(self.part("gate_backward"), count, arguments)?;
-        Ok(dgates)
     }
 
     /// Accumulates the gradients of the sinks' scores, given the statistic of each query and map, and the term that all its

@@ -4,7 +4,7 @@
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cuda, CudaError, Gradients};
 
-use super::heads::Documents;
+use super::documents::Documents;
 use super::kernels::Source;
 use super::kv_cache::Positions;
 use super::products::Matrix;

@@ -12,7 +12,7 @@ struct Row {
 };
 
 __device__ __forceinline__ Row row_of(const Heads& h, u32 at) {
-    const u32 query = at / h.heads, head = at % h.heads, number = h.key_starts[query];
+    const u32 query = at / h.maps, head = at % h.maps, number = h.key_starts[query];
     if (h.query_starts == 0) return {query, head, query - number, number};
     return {query, head, h.query_starts[query] * h.context, number - 1};
 }
@@ -25,11 +25,12 @@ __device__ __forceinline__ float dropped(const Heads& h, const Row& row, u32 key
     return kept(h.dropout, drop_index(h, row.query, row.head, key));
 }
 
-// What is added to the score of a key, and its weight before any sum divides it.
+// What is added to the score of a key.
 __device__ __forceinline__ float addend_of(const Heads& h, const Row& row, u32 key) {
     return addend_of(h, row.head, slope_of(h, row.head), row.first, key, row.last);
 }
 
+// The weight of a key before any sum divides it.
 __device__ __forceinline__ float part_of(const Heads& h, const Row& row, float score, u32 key) {
     if (!sees(h, row, key)) return 0.0f;
     return weight_of_score(h, capped(h, score), addend_of(h, row, key), row.last);
@@ -114,7 +115,7 @@ extern "C" __global__ void weigh(Heads h, const float* scores, float* weights, f
     }
 }
 
-// The gradient of what was added to a bucket of distances, from those of a query's keys; a lane for each bucket.
+// The gradient of the bias of each bucket of distances, from those of a query's keys; one lane per bucket.
 __device__ __forceinline__ float bucket_gradient(const float* d, u32 last, u32 lane) {
     const u32 end = lane == BUCKETS - 1 ? last + 1 : min(first_distance_of(lane + 1), last + 1);
     float sum = 0.0f;
@@ -152,7 +153,7 @@ extern "C" __global__ void weigh_backward(Heads h, const float* scores, const fl
     if (h.bias == FORGET) added = warp_sum(added);
     if (h.bias == FORGET && lane == 0) daddends[at] = added;
     if (h.bias == RELATIVE)
-        daddends[((size_t)row.query * BUCKETS + lane) * h.heads + row.head] = bucket_gradient(d, row.last, lane);
+        daddends[((size_t)row.query * BUCKETS + lane) * h.maps + row.head] = bucket_gradient(d, row.last, lane);
 }
 
 // Writes the sum of each key's column of a map, `[keys, heads]`, or subtracts it; one thread each.
@@ -161,15 +162,15 @@ extern "C" __global__ void sum_columns(Heads h, const float* map, u32 subtract, 
     if (at >= count) return;
     const Row row = row_of(h, at);
     float sum = 0.0f;
-    for (u32 query = row.query; query * h.heads < count && (query == row.query || h.key_starts[query] > 0); query++)
-        sum += map[((size_t)query * h.heads + row.head) * step + row.last];
+    for (u32 query = row.query; query * h.maps < count && (query == row.query || h.key_starts[query] > 0); query++)
+        sum += map[((size_t)query * h.maps + row.head) * step + row.last];
     sums[at] = subtract ? sums[at] - sum : sum;
 }
 
 // In place: from the gradients of bounded scores to those of the scores; one thread per element.
 extern "C" __global__ void cap_backward(Heads h, const float* scores, float* d, u32 step, u32 queries) {
     const size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < (size_t)queries * h.heads * step) d[i] *= cap_slope(h, capped(h, scores[i]));
+    if (i < (size_t)queries * h.maps * step) d[i] *= cap_slope(h, capped(h, scores[i]));
 }
 
 // out = map · keys, times the scale, or map · values with dropout: `[queries, heads * HEAD_DIM]` with a row stride; one
@@ -192,15 +193,15 @@ extern "C" __global__ void apply_rows(Heads h, const float* map, u32 of_values, 
 // The same with the map transposed, for the gradients of keys and values; one warp per key and head of keys.
 extern "C" __global__ void apply_columns(Heads h, const float* map, u32 of_values, const float* rows, u32 row_step, float* out,
                                          u32 out_step, u32 step, u32 tokens) {
-    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32, kv_heads = h.heads / h.group;
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32, kv_heads = h.maps / h.group;
     if (at >= tokens * kv_heads) return;
     const u32 token = at / kv_heads, key = h.key_starts[token];
     float sums[PER_LANE(HEAD_DIM)] = {};
     for (u32 query = token; query < tokens && (query == token || h.key_starts[query] > 0); query++) {
         for (u32 member = 0; member < h.group; member++) {
-            const Row row = row_of(h, query * h.heads + at % kv_heads * h.group + member);
+            const Row row = row_of(h, query * h.maps + at % kv_heads * h.group + member);
             const float factor = of_values ? dropped(h, row, key) : h.scale;
-            const float weight = map[((size_t)query * h.heads + row.head) * step + key] * factor;
+            const float weight = map[((size_t)query * h.maps + row.head) * step + key] * factor;
             const float* own = rows + (size_t)query * row_step + row.head * HEAD_DIM;
             for (int i = 0; i < PER_LANE(HEAD_DIM); i++)
                 if (lane + 32 * i < HEAD_DIM) sums[i] += weight * own[lane + 32 * i];

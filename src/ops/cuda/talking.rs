@@ -243,7 +243,7 @@ impl Maps<'_> {
 /// The maps of all queries of some documents.
 fn maps_of<'a>(gpu: &'a Gpu, attention: &'a Attention, qkv: Qkv) -> Maps<'a> {
     let dropout = (attention.dropout.weights, attention.dropout.context);
-    let (positions, queries) = attention.positions();
+    let (positions, queries) = attention.queries.positions();
     Maps {
         gpu,
         layout: &attention.layout,
@@ -276,7 +276,7 @@ pub fn attend_to_cache(
         layout: &cache.layout,
         arguments: cache.arguments(queries, visible),
         queries: visible.queries(),
-        step: cache.capacity(),
+        step: visible.most(),
     };
     let (output, _) = maps.attend(matrices, queries)?;
     Ok(output.out)

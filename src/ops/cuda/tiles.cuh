@@ -15,23 +15,23 @@
 // Channels of a row per lane.
 #define CHANNELS (CHUNKS * PER_LANE(CHUNK))
 
-// One head over one document: where its rows start, and how many there are.
+// One map over one document: where its rows start, and how many there are.
 struct HeadSlice {
-    u32 head, column, key_column;
+    u32 map, column, key_column;
     u32 first_query, queries, first_key, keys;
     float slope;
 };
 
-__device__ HeadSlice slice_of(const Heads& h, u32 document, u32 head) {
+__device__ HeadSlice slice_of(const Heads& h, u32 document, u32 map) {
     HeadSlice p;
-    p.head = head;
-    p.column = head * HEAD_DIM;
-    p.key_column = head / h.group * HEAD_DIM;
+    p.map = map;
+    p.column = map * HEAD_DIM;
+    p.key_column = map / h.group * HEAD_DIM;
     p.first_query = h.query_starts[document];
     p.queries = h.query_starts[document + 1] - p.first_query;
     p.first_key = h.key_starts[document];
     p.keys = h.key_starts[document + 1] - p.first_key;
-    p.slope = slope_of(h, head);
+    p.slope = slope_of(h, map);
     return p;
 }
 
@@ -170,10 +170,10 @@ __device__ __forceinline__ Span keys_of(const Heads& h, const HeadSlice& p, u32 
 }
 
 __device__ __forceinline__ u32 drop_index(const Heads& h, const HeadSlice& p, u32 query, u32 key) {
-    return drop_index(h, p.first_query + query, p.head, key);
+    return drop_index(h, p.first_query + query, p.map, key);
 }
 
 // What is added to the score of a key.
 __device__ __forceinline__ float addend_of(const Heads& h, const HeadSlice& p, u32 key, u32 last) {
-    return addend_of(h, p.head, p.slope, p.first_key, key, last);
+    return addend_of(h, p.map, p.slope, p.first_key, key, last);
 }

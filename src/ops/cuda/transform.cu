@@ -19,34 +19,20 @@ extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32
     at[1] = x * sine + y * cosine;
 }
 
-// φ(x) = elu(x) + 1 of the first `columns` of each row.
-extern "C" __global__ void feature_map(float* heads, u32 step, u32 columns, u32 rows) {
+// In place, of the first `columns` of each row: the feature map φ(x) = elu(x) + 1, or max(x, 0) if `relu` is set.
+extern "C" __global__ void activate(float* heads, u32 step, u32 columns, u32 rows, u32 relu) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= rows * columns) return;
     float* at = heads + (size_t)(i / columns) * step + i % columns;
-    *at = *at > 0.0f ? *at + 1.0f : expf(*at);
+    const float x = *at;
+    *at = relu ? fmaxf(x, 0.0f) : x > 0.0f ? x + 1.0f : expf(x);
 }
 
-// The gradient of φ's input from that of φ; φ' is 1 where φ > 1, and φ elsewhere.
-extern "C" __global__ void feature_map_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows) {
+// Backward of `activate`, given what it wrote; φ' is 1 where φ > 1, and φ elsewhere.
+extern "C" __global__ void activate_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows, u32 relu) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= rows * columns) return;
     const size_t at = (size_t)(i / columns) * step + i % columns;
-    gradients[at] *= heads[at] > 1.0f ? 1.0f : heads[at];
-}
-
-// The hidden layer of heads without keys: max(x, 0) of the first `columns` of each row.
-extern "C" __global__ void relu(float* heads, u32 step, u32 columns, u32 rows) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * columns) return;
-    float* at = heads + (size_t)(i / columns) * step + i % columns;
-    *at = fmaxf(*at, 0.0f);
-}
-
-// Backward of `relu`, given what it wrote.
-extern "C" __global__ void relu_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * columns) return;
-    const size_t at = (size_t)(i / columns) * step + i % columns;
-    if (heads[at] <= 0.0f) gradients[at] = 0.0f;
+    const float y = heads[at];
+    gradients[at] *= relu ? (y > 0.0f ? 1.0f : 0.0f) : fminf(y, 1.0f);
 }

@@ -3,7 +3,7 @@
 use dfdx::tensor::CudaError;
 
 use super::heads::HeadLayout;
-use super::kernels::{Kernel, Source};
+use super::kernels::Source;
 use super::parts::QkHeads;
 use super::products::Matrix;
 use super::{Address, Gpu};
@@ -13,29 +13,18 @@ pub(super) static TRANSFORMS: Source = Source {
     name: "transform",
     text: include_str!("transform.cu"),
     constant: "HEAD_DIM",
-    kernels: &[
-        "rotate",
-        "feature_map",
-        "feature_map_backward",
-        "relu",
-        "relu_backward",
-    ],
+    kernels: &["rotate", "activate", "activate_backward"],
 };
 
 impl HeadLayout {
-    fn transform_kernel(&self, name: &'static str) -> Kernel {
-        TRANSFORMS.kernel(self.of.head_dim, name)
-    }
-
-    /// The kernels that transform each channel alone, forward and backward, if one does: the feature map of
-    /// [`Similarity::FeatureMap`], or the hidden layer of heads without keys.
-    fn of_channels(&self) -> Option<[Kernel; 2]> {
-        let names = match self.of.scoring.similarity {
-            _ if !self.of.has_keys() => ["relu", "relu_backward"],
-            Similarity::FeatureMap => ["feature_map", "feature_map_backward"],
-            _ => return None,
-        };
-        Some(names.map(|name| self.transform_kernel(name)))
+    /// Whether each channel is transformed alone: by the feature map of [`Similarity::FeatureMap`] (0), or the ReLU of
+    /// heads without keys (1).
+    fn activation(&self) -> Option<u32> {
+        match self.of.scoring.similarity {
+            _ if !self.of.has_keys() => Some(1),
+            Similarity::FeatureMap => Some(0),
+            _ => None,
+        }
     }
 
     /// Transforms queries and keys as the heads ask for, in place; row i is at `positions[i]`.
@@ -43,11 +32,13 @@ impl HeadLayout {
         if let Some(rotary) = self.of.scoring.rotary {
             return self.rotate(gpu, rotary, of, positions, 1.0);
         }
-        let Some([kernel, _]) = self.of_channels() else {
+        let Some(activation) = self.activation() else {
             return Ok(());
         };
         let (columns, step) = (of.width(&self.of), of.heads.step as u32);
-        let arguments = (of.heads.start, step, columns as u32, of.rows as u32);
+        let (start, rows) = (of.heads.start, of.rows as u32);
+        let arguments = (start, step, columns as u32, rows, activation);
+        let kernel = TRANSFORMS.kernel(self.of.head_dim, "activate");
         gpu.launch_each(kernel, of.rows * columns, arguments)
     }
 
@@ -62,15 +53,20 @@ impl HeadLayout {
         if let Some(rotary) = self.of.scoring.rotary {
             return self.rotate(gpu, rotary, gradients, positions, -1.0);
         }
-        let Some([_, kernel]) = self.of_channels() else {
+        let Some(activation) = self.activation() else {
             return Ok(());
         };
-        let QkHeads {
-            heads: to, rows, ..
-        } = gradients;
-        let (columns, step) = (gradients.width(&self.of), to.step as u32);
-        let arguments = (to.start, heads.start, step, columns as u32, rows as u32);
-        gpu.launch_each(kernel, rows * columns, arguments)
+        let (columns, to) = (gradients.width(&self.of), gradients.heads);
+        let arguments = (
+            to.start,
+            heads.start,
+            to.step as u32,
+            columns as u32,
+            gradients.rows as u32,
+            activation,
+        );
+        let kernel = TRANSFORMS.kernel(self.of.head_dim, "activate_backward");
+        gpu.launch_each(kernel, gradients.rows * columns, arguments)
     }
 
     /// Rotates queries and keys; a `sign` of -1 rotates back.
@@ -94,6 +90,10 @@ impl HeadLayout {
             rotary.channels as u32,
             sign,
         );
-        gpu.launch_each(self.transform_kernel("rotate"), count, arguments)
+        gpu.launch_each(
+            TRANSFORMS.kernel(self.of.head_dim, "rotate"),
+            count,
+            arguments,
+        )
     }
 }

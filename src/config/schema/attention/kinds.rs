@@ -10,6 +10,43 @@ pub type Refusal = (&'static [&'static str], String);
 /// The key of a part, and why a kind cannot have it, as a sentence about the kind.
 pub type Lack = (&'static str, &'static str);
 
+/// What makes weights of scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// A softmax.
+    Softmax,
+    /// A sigmoid of each score.
+    Sigmoid,
+    /// Keys that take their fractions of a stick.
+    StickBreaking,
+    /// Dot products of feature maps, divided by their sum.
+    FeatureMap,
+    /// The Taylor series of the exponential, divided by its sum.
+    Taylor,
+    /// A state that decays at a fixed rate.
+    Retention,
+    /// A state with forget gates.
+    GatedLinear,
+    /// A state with the delta rule.
+    Delta,
+    /// A state with forget gates and the delta rule.
+    GatedDelta,
+    /// Two softmaxes, the second of which is subtracted.
+    Differential,
+    /// A softmax of scores of positions, without keys.
+    Synthesizer,
+}
+
+impl Mechanism {
+    /// Number of attention maps per head: each compares an equal share of the head's channels.
+    pub fn maps(self) -> usize {
+        match self {
+            Self::Differential => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// What the configuration knows of a kind of attention.
 #[derive(Clone, Copy, Debug)]
 pub struct KindOfAttention {
@@ -27,14 +64,14 @@ pub struct KindOfAttention {
     /// What a layer learns besides projections to queries, keys and values and from the heads: D is the width of the
     /// stream, H the number of heads, d the width of a head.
     pub parameters: &'static str,
-    /// The rotation that it is a name for.
+    /// The rotation that it is shorthand for.
     pub rotary: Option<RotarySpec>,
-    /// The bias that it is a name for.
+    /// The bias that it is shorthand for.
     pub bias: Option<BiasSpec>,
-    /// The number of heads of keys and values that it is a name for.
+    /// The number of key/value heads that it is shorthand for.
     pub kv_heads: Option<usize>,
-    /// Number of attention maps per head: each compares an equal share of the head's channels.
-    pub maps: usize,
+    /// What makes weights of scores.
+    pub mechanism: Mechanism,
     /// The keys of `[model.attention]` that it has to have.
     pub requires: &'static [&'static str],
     /// The keys of parts that it cannot have, each with the reason; it may have all others.
@@ -65,7 +102,7 @@ impl KindOfAttention {
         lack.map(|(_, why)| *why)
     }
 
-    /// Whether it is a name for a value of a key.
+    /// Whether it is shorthand for a value of a key.
     pub fn sets(&self, key: &str) -> bool {
         match key {
             ROTARY => self.rotary.is_some(),
@@ -82,12 +119,13 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         bias: Some(BiasSpec::Alibi),
         ..kind(
             "alibi",
-            "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
+            "a linear penalty on distance, with a slope per head (Press et al. 2022)",
             "softmax(s - slope · distance)",
             "0",
         )
     },
     KindOfAttention {
+        mechanism: Mechanism::Taylor,
         lacks: &[SUMMED_BIAS, NO_SOFTMAX, SUMMED_CAP, SUMMED_HEADS],
         ..kind(
             "based",
@@ -97,17 +135,18 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
+        mechanism: Mechanism::Delta,
         other_names: &["deltanet"],
         lacks: CORRECTED,
         ..kind(
             "delta",
-            "linear attention whose values replace what their keys recall (Yang et al. 2024)",
+            "linear attention with the delta rule: a value overwrites what its key retrieves (Yang et al. 2024)",
             "(S q)/√d with S ← S (I - β k kᵀ) + β v kᵀ, then its RMS norm",
             "DH",
         )
     },
     KindOfAttention {
-        maps: 2,
+        mechanism: Mechanism::Differential,
         lacks: &[(
             TALKING_HEADS,
             "it subtracts one map from the other within a head instead of mixing maps across heads",
@@ -121,6 +160,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
+        mechanism: Mechanism::GatedDelta,
         other_names: &["gated-deltanet"],
         lacks: CORRECTED,
         ..kind(
@@ -131,6 +171,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
+        mechanism: Mechanism::GatedLinear,
         other_names: &["gla"],
         lacks: &[OWN_BIAS, NO_SOFTMAX, SUMMED_CAP, SUMMED_HEADS],
         ..kind(
@@ -151,6 +192,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
+        mechanism: Mechanism::FeatureMap,
         lacks: &[
             (ROTARY, "a rotation could make its weights negative"),
             SUMMED_BIAS,
@@ -168,7 +210,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     KindOfAttention {
         other_names: &["mqa"],
         kv_heads: Some(1),
-        lacks: &[(KV_HEADS, "it is a name for `kv_heads = 1`")],
+        lacks: &[(KV_HEADS, "it already means `kv_heads = 1`")],
         ..kind(
             "multi-query",
             "all heads share keys and values (Shazeer 2019)",
@@ -183,12 +225,13 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         refuses: no_bottleneck,
         ..kind(
             "perceiver",
-            "a network of a few latents between the tokens (Jaegle et al. 2021)",
+            "a network of its own: cross-attention from tokens to a few latents and back (Jaegle et al. 2021)",
             "softmax(s), from and to latents",
-            "bottleneck · D in all",
+            "bottleneck · D once a model",
         )
     },
     KindOfAttention {
+        mechanism: Mechanism::Retention,
         other_names: &["retnet"],
         lacks: &[OWN_BIAS, NO_SOFTMAX, SUMMED_CAP, SUMMED_HEADS],
         ..kind(
@@ -209,6 +252,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
+        mechanism: Mechanism::Sigmoid,
         lacks: &[NO_SOFTMAX],
         ..kind(
             "sigmoid",
@@ -226,24 +270,24 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
             "0",
         )
     },
+    kind(
+        "softmax",
+        "causal multi-head softmax attention (Vaswani et al. 2017)",
+        "softmax(s)",
+        "0",
+    ),
     KindOfAttention {
-        ..kind(
-            "softmax",
-            "causal multi-head softmax attention (Vaswani et al. 2017)",
-            "softmax(s)",
-            "0",
-        )
-    },
-    KindOfAttention {
+        mechanism: Mechanism::StickBreaking,
         lacks: &[NO_SOFTMAX],
         ..kind(
             "stick-breaking",
-            "each key, from the last on, takes its part of what is left (Tan et al. 2024)",
+            "going back from the query, each key takes a fraction of the weight still left (Tan et al. 2024)",
             "σ(s) Π (1 - σ(s')) over the keys between k and q",
             "0",
         )
     },
     KindOfAttention {
+        mechanism: Mechanism::Synthesizer,
         lacks: &[
             (ROTARY, "it has no keys to rotate"),
             (QK_NORM, "it has no keys to normalise"),
@@ -257,15 +301,14 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
             "(d + 1)(context - 1) - D (D + 1)",
         )
     },
-    KindOfAttention {
-        ..kind(
-            "vanilla",
-            "softmax attention by the name that it has in the assignment",
-            "softmax(s)",
-            "0",
-        )
-    },
+    kind(
+        "vanilla",
+        "another name for softmax, used in the assignment",
+        "softmax(s)",
+        "0",
+    ),
 ];
+
 const KV_HEADS: &str = "kv_heads";
 const WINDOW: &str = "window";
 const ROTARY: &str = "rotary";
@@ -357,7 +400,7 @@ const fn kind(
         rotary: None,
         bias: None,
         kv_heads: None,
-        maps: 1,
+        mechanism: Mechanism::Softmax,
         requires: &[],
         lacks: &[],
         longest: |context| context,
@@ -375,7 +418,7 @@ fn no_bottleneck(spec: &ModelSpec) -> Option<Refusal> {
     let (layers, context) = (spec.layers, spec.context);
     if layers < 2 {
         let why = format!(
-            "has a block down and a block up: `model.layers` = {layers} must be at least 2"
+            "has one block into the latents and one block out of them: `model.layers` = {layers} must be at least 2"
         );
         return Some((&["model.layers"], why));
     }

@@ -13,7 +13,7 @@ mod parts;
 
 use super::is_default;
 use crate::kinds::{KINDS, Named, kinds as kinds_of};
-pub use kinds::{ATTENTION_KINDS, KindOfAttention};
+pub use kinds::{ATTENTION_KINDS, KindOfAttention, Mechanism};
 pub use parts::{ATTENTION_PARTS, BiasSpec, GateSpec, QkNormSpec, RotarySpec, SinkSpec};
 
 /// `[model.attention]`: the attention of all layers, and what those of a pattern have instead.
@@ -92,9 +92,9 @@ impl JsonSchema for AttentionTable {
 }
 
 impl AttentionTable {
-    /// The attention of the layers that a pattern calls `name`: what its table says, and otherwise what is said of all
-    /// layers. A kind of its own inherits neither what it does not take, nor what it is a name for, nor what only the
-    /// kind of all layers needs.
+    /// The attention of the layers that a pattern calls `name`: its own table, over `[model.attention]`. If it has a kind
+    /// of its own, it inherits neither keys that this kind rejects or already sets, nor those that only the kind of
+    /// `[model.attention]` requires.
     ///
     /// # Errors
     /// There is no such table, or it has a value that cannot be read.
@@ -123,29 +123,29 @@ impl AttentionTable {
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
     /// `"softmax"`, also called `"vanilla"`, is causal softmax attention; `attnlab list attention` says what the others
-    /// are. Some are names of combinations: `"rope"` is `"softmax"` with `rotary = {}`.
+    /// are. Some are shorthand: `"rope"` is `"softmax"` with `rotary = {}`.
     pub kind: Named<KindOfAttention>,
     /// `"perceiver"` only: number of latents, at most `context`; it needs at least 2 layers. Default: required there.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<usize>,
-    /// Number of heads of keys and values, each shared by a group of heads; must divide `heads`. Default: `heads`, but
-    /// required of `"grouped-query"`.
+    /// Number of key/value heads, each shared by a group of query heads; must divide `heads`. Default: `heads`; required
+    /// by `"grouped-query"`.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_heads: Option<usize>,
-    /// Number of tokens that each token attends to, including itself. Default: all before it, but required of
-    /// `"sliding-window"`.
+    /// Sliding window: number of most recent tokens that each token attends to, including itself. Default: no window;
+    /// required by `"sliding-window"`.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<usize>,
-    /// Queries and keys are rotated by their position (Su et al. 2021). Default: only in `"rope"`.
+    /// Rotary position embedding (RoPE) of queries and keys (Su et al. 2021). Default: none, except in `"rope"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotary: Option<RotarySpec>,
-    /// What positions add to scores. Default: `"none"`, but `"alibi"` in `"alibi"`.
+    /// Bias added to attention scores. Default: `"none"`, except `"alibi"` in `"alibi"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<BiasSpec>,
-    /// How queries and keys are normalised before they are compared. Default: `"none"`.
+    /// QK norm: how queries and keys are normalised before their dot product. Default: `"none"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub qk_norm: QkNormSpec,
     /// Attention sink: an extra score without a key in the softmax, so that a token can attend to nothing. Default:

@@ -104,7 +104,7 @@ pub const ATTENTION_PARTS: [PartOfAttention; 14] = [
     part(
         "kv_heads = N",
         "k and v shared by H / N heads",
-        "2 (D + 1)(H - N) d less",
+        "-2 (D + 1)(H - N) d",
         "Ainslie et al. 2023",
     ),
     part(
@@ -115,7 +115,7 @@ pub const ATTENTION_PARTS: [PartOfAttention; 14] = [
     ),
     part(
         "rotary = { base, fraction }",
-        "pairs of channels of q and k turned by position · base^(-2i/n)",
+        "channel pair i of n / 2 in q and k, rotated by position · base^(-2i/n)",
         "0",
         "Su et al. 2021",
     ),

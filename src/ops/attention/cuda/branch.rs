@@ -5,7 +5,7 @@ use std::array::from_fn;
 use dfdx::shapes::Rank1;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
-use super::heads::{GpuHeads, KeptHeads};
+use super::heads::KeptHeads;
 use crate::ops::attention::AttentionWeights;
 use crate::ops::cuda::delta::Corrected;
 use crate::ops::cuda::forget::ForgetGates;
@@ -25,7 +25,6 @@ use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at};
 pub struct AttentionBranch<const EMBED: usize, const STREAMS: usize> {
     weights: AttentionWeights<EMBED, f32, Cuda>,
     attention: Attention,
-    heads: GpuHeads,
 }
 
 /// What backward needs.
@@ -50,7 +49,6 @@ impl<const EMBED: usize, const STREAMS: usize> AttentionBranch<EMBED, STREAMS> {
         Self {
             weights: weights.clone(),
             attention,
-            heads: GpuHeads::of(weights),
         }
     }
 
@@ -104,8 +102,8 @@ impl<const EMBED: usize, const STREAMS: usize> AttentionBranch<EMBED, STREAMS> {
     fn layers(&self) -> Vec<Vec<Layer>> {
         let of = &self.weights;
         self.of_streams(
-            Layer::of(of.query()),
-            of.key().map(Layer::of),
+            Layer::of(of.to_queries()),
+            of.key.as_ref().map(Layer::of),
             Layer::of(&of.value),
         )
     }
@@ -113,8 +111,11 @@ impl<const EMBED: usize, const STREAMS: usize> AttentionBranch<EMBED, STREAMS> {
     /// Their gradients.
     fn dlayers(&self, gradients: &mut Gradients<f32, Cuda>) -> Result<Vec<Vec<Layer>>, CudaError> {
         let of = &self.weights;
-        let query = Layer::gradient_of(of.query(), gradients)?;
-        let key = of.key().map(|key| Layer::gradient_of(key, gradients));
+        let query = Layer::gradient_of(of.to_queries(), gradients)?;
+        let key = of
+            .key
+            .as_ref()
+            .map(|key| Layer::gradient_of(key, gradients));
         let value = Layer::gradient_of(&of.value, gradients)?;
         Ok(self.of_streams(query, key.transpose()?, value))
     }
@@ -209,11 +210,11 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
             inputs.push(by_map.normalise(gpu, compared, of.qk_norm.as_ref(), true)?);
             by_map.transform(gpu, compared, positions)?;
         }
-        if let Some(table) = of.positions() {
+        if let Some(table) = &of.positions {
             table.lay_keys(gpu, &layout.of, qkv.keys, attention.keys.positions())?;
         }
         let delta = self.correct(gpu, of_keys, qkv)?;
-        let kept = self.heads.attend(gpu, attention, qkv)?;
+        let kept = of.attend(gpu, attention, qkv)?;
         let gate = (of.gate.as_ref(), kept.output());
         let gated = Gated::new(gpu, layout, gate, (normed, tokens))?;
         let output = (gated.as_ref()).map_or(kept.output(), |gated| &gated.output);
@@ -256,8 +257,8 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let qkv = self.qkv(&saved.heads, self.sums(saved.forget.as_ref()));
         let dqkv = self.qkv(&dheads, Matrix::new(of_sums, of.layout.heads));
         let (met, back) = ((qkv, &saved.kept), (&dout, dqkv));
-        let dscores = (self.heads).attend_backward(gpu, attention, met, back, gradients)?;
-        if let Some((table, dscores)) = of.positions().zip(dscores) {
+        let dscores = of.attend_backward(gpu, attention, met, back, gradients)?;
+        if let Some((table, dscores)) = of.positions.as_ref().zip(dscores) {
             let back = (dqkv.keys, &dscores);
             table.keys_backward(gpu, &layout.of, back, &attention.keys, gradients)?;
         }

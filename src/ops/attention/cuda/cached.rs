@@ -4,14 +4,13 @@ use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cuda, CudaError, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
-use super::heads::GpuHeads;
 use crate::ops::Stream;
 use crate::ops::attention::{AttentionWeights, FromHeads};
 use crate::ops::bridge::cuda::address;
 use crate::ops::cuda::heads::HeadLayout;
 use crate::ops::cuda::kv_cache::{GpuKvCache, Positions, VisibleKeys};
-use crate::ops::cuda::linear::{Layer, apply_each, apply_without_bias, project, weight};
-use crate::ops::cuda::parts::QkHeads;
+use crate::ops::cuda::linear::{Layer, apply_each, apply_without_bias, weight};
+use crate::ops::cuda::parts::{Gated, QkHeads};
 use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::{NormedRows, Rows};
 use crate::ops::cuda::sublayer::{norm_of, stream_of};
@@ -46,7 +45,6 @@ fn add_projected<const EMBED: usize>(
 pub struct CachedAttention<'a, const EMBED: usize> {
     norm: &'a Norm<EMBED, f32, Cuda>,
     weights: &'a AttentionWeights<EMBED, f32, Cuda>,
-    heads: GpuHeads,
     cache: GpuKvCache,
 }
 
@@ -60,7 +58,6 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         Self {
             norm,
             weights,
-            heads: GpuHeads::of(weights),
             cache: GpuKvCache::new(HeadLayout::of(weights), size),
         }
     }
@@ -89,11 +86,11 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         let keys = Matrix::new(at(&entries), width);
         let (values, numbers) = (keys.columns_from(kv), keys.columns_from(2 * kv));
         apply_each(gpu, [Layer::of(&of.value)], count, from, values)?;
-        if let Some(key) = of.key() {
+        if let Some(key) = &of.key {
             apply_each(gpu, [Layer::of(key)], count, from, keys)?;
             self.transform(gpu, keys, ([0, layout.of.kv_heads], count), positions)?;
         }
-        if let Some(table) = of.positions() {
+        if let Some(table) = &of.positions {
             table.lay_keys(gpu, &layout.of, keys, placed)?;
         }
         if let Some(forget) = &of.forget {
@@ -116,7 +113,7 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         let layout = self.weights.layout;
         let queries = gpu.scratch(count * layout.width())?;
         let to = Matrix::new(at(&queries), layout.width());
-        apply_each(gpu, [Layer::of(self.weights.query())], count, from, to)?;
+        apply_each(gpu, [Layer::of(self.weights.to_queries())], count, from, to)?;
         self.transform(gpu, to, ([layout.heads, 0], count), positions)?;
         Ok(queries)
     }
@@ -150,12 +147,10 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
         let count = visible.queries();
         let queries = self.queries(gpu, from, (positions, count))?;
-        let mut out = (self.heads).attend_to_cache(gpu, &self.cache, queries, visible)?;
-        if let Some(gate) = &self.weights.gate {
-            let layout = &self.cache.layout;
-            let gates = project(gpu, gate, count, from)?;
-            out = layout.gate(gpu, (&out, &gates), count)?;
-        }
+        let heads = (self.weights).attend_to_cache(gpu, &self.cache, queries, visible)?;
+        let gate = (self.weights.gate.as_ref(), &heads);
+        let gated = Gated::new(gpu, &self.cache.layout, gate, (from, count))?;
+        let out = gated.map_or(heads, |gated| gated.output);
         add_projected(gpu, &self.weights.proj, x, (&out, count))
     }
 

@@ -1,29 +1,15 @@
 //! What heads compute from queries, keys and values on the GPU, by the kernels of `ops/cuda`.
 
-use dfdx::shapes::Const;
-use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
+use dfdx::tensor::{Cuda, CudaError, Gradients};
 
-use crate::ops::attention::{AttentionWeights, BUCKETS, TalkingWeights};
+use crate::ops::attention::{AttentionWeights, BUCKETS};
 use crate::ops::bridge::cuda::gradient_address;
-use crate::ops::cuda::differential::TwoMaps;
 use crate::ops::cuda::heads::{Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
 use crate::ops::cuda::kv_cache::{GpuKvCache, VisibleKeys};
 use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::talking::{self, TalkingMaps};
 use crate::ops::cuda::{Buffer, Gpu, NULL, at};
-
-/// The heads of a sublayer, and what they have learned besides the projections.
-pub struct GpuHeads {
-    /// The learned score of the sink of each map.
-    sinks: Option<Tensor<(usize,), f32, Cuda>>,
-    /// What each bucket of distances adds to scores.
-    relative: Option<Tensor<(Const<BUCKETS>, usize), f32, Cuda>>,
-    /// The matrices of talking heads.
-    talking: Option<TalkingWeights<f32, Cuda>>,
-    /// Of heads with two maps.
-    two_maps: Option<TwoMaps>,
-}
 
 /// What backward needs.
 pub struct KeptHeads {
@@ -42,36 +28,20 @@ impl KeptHeads {
     }
 }
 
-impl GpuHeads {
-    /// Of a sublayer with these weights.
-    pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
-        Self {
-            sinks: weights.sinks.clone(),
-            relative: weights.relative.clone(),
-            talking: weights.talking.clone(),
-            two_maps: weights.difference.as_ref().map(TwoMaps::new),
-        }
-    }
-
-    /// The queries of each map, if a head has two.
-    fn spread(
+impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
+    /// Queries, keys and values as the maps have them, and what owns the queries of each map if a head has two.
+    fn by_map(
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
-        queries: (Matrix, usize),
-    ) -> Result<Option<Buffer>, CudaError> {
-        let two_maps = self.two_maps.as_ref();
-        let spread = two_maps.map(|maps| maps.spread(gpu, layout, queries));
-        spread.transpose()
-    }
-
-    /// Queries, keys and values as the maps have them, given what [`Self::spread`] returned.
-    fn by_map(layout: &HeadLayout, spread: Option<&Buffer>, qkv: Qkv) -> Qkv {
-        let of_maps = |buffer| Matrix::new(at(buffer), layout.output_width());
-        Qkv {
-            queries: spread.map_or(qkv.queries, of_maps),
-            ..qkv
-        }
+        (qkv, queries): (Qkv, usize),
+    ) -> Result<(Qkv, Option<Buffer>), CudaError> {
+        let Some(difference) = &self.difference else {
+            return Ok((qkv, None));
+        };
+        let spread = difference.spread(gpu, layout, (qkv.queries, queries))?;
+        let queries = Matrix::new(at(&spread), layout.output_width());
+        Ok((Qkv { queries, ..qkv }, Some(spread)))
     }
 
     /// From the outputs of maps to those of heads: the former as they were, and the latter if they differ.
@@ -81,9 +51,9 @@ impl GpuHeads {
         layout: &HeadLayout,
         (out, tokens): (Buffer, usize),
     ) -> Result<(Buffer, Option<Buffer>), CudaError> {
-        match &self.two_maps {
-            Some(maps) => {
-                let heads = maps.difference(gpu, &out, tokens * layout.of.heads)?;
+        match &self.difference {
+            Some(of) => {
+                let heads = of.difference(gpu, &out, tokens * layout.of.heads)?;
                 Ok((out, Some(heads)))
             }
             None if layout.of.head_norm => {
@@ -103,9 +73,9 @@ impl GpuHeads {
         (out, dout, tokens): (&Buffer, &Buffer, usize),
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<Option<Buffer>, CudaError> {
-        if let Some(maps) = &self.two_maps {
+        if let Some(of) = &self.difference {
             let rows = tokens * layout.of.heads;
-            let dmaps = maps.difference_backward(gpu, (out, dout), rows, gradients)?;
+            let dmaps = of.difference_backward(gpu, (out, dout), rows, gradients)?;
             return Ok(Some(dmaps));
         }
         if layout.of.head_norm {
@@ -115,15 +85,14 @@ impl GpuHeads {
     }
 
     /// The heads' outputs, and what backward needs.
-    pub fn attend(
+    pub(super) fn attend(
         &self,
         gpu: &Gpu,
         attention: &Attention,
         qkv: Qkv,
     ) -> Result<KeptHeads, CudaError> {
         let (layout, tokens) = (&attention.layout, attention.queries.tokens());
-        let spread = self.spread(gpu, layout, (qkv.queries, tokens))?;
-        let qkv = Self::by_map(layout, spread.as_ref(), qkv);
+        let (qkv, _spread) = self.by_map(gpu, layout, (qkv, tokens))?;
         let (attended, talking) = match &self.talking {
             None => (attention.attend(gpu, qkv)?, None),
             Some(of) => {
@@ -141,7 +110,7 @@ impl GpuHeads {
     }
 
     /// The heads' outputs for some queries, `[queries, width]` each.
-    pub fn attend_to_cache(
+    pub(super) fn attend_to_cache(
         &self,
         gpu: &Gpu,
         cache: &GpuKvCache,
@@ -150,7 +119,8 @@ impl GpuHeads {
     ) -> Result<Buffer, CudaError> {
         let (layout, count) = (&cache.layout, visible.queries());
         let rows = Matrix::new(at(&queries), layout.of.width());
-        let queries = self.spread(gpu, layout, (rows, count))?.unwrap_or(queries);
+        let spread = (self.difference.as_ref()).map(|of| of.spread(gpu, layout, (rows, count)));
+        let queries = spread.transpose()?.unwrap_or(queries);
         let out = match &self.talking {
             None => cache.attend_to_cache(gpu, &queries, visible)?,
             Some(of) => talking::attend_to_cache(gpu, cache, &queries, (visible, of))?,
@@ -162,7 +132,7 @@ impl GpuHeads {
     /// Backward of [`Self::attend`]: writes the gradients of queries, keys, values and running sums of forget gates, and
     /// accumulates those of what is learned. Returns those of the position bias of each key, `[keys, heads]`, if there is
     /// one. The gradient of the outputs is used up.
-    pub fn attend_backward(
+    pub(super) fn attend_backward(
         &self,
         gpu: &Gpu,
         attention: &Attention,
@@ -175,10 +145,9 @@ impl GpuHeads {
         let back = (&attended.out, dout, queries);
         let dmaps = self.norm_backward(gpu, layout, back, gradients)?;
         let dout = dmaps.as_ref().unwrap_or(dout);
-        let spread = self.spread(gpu, layout, (qkv.queries, queries))?;
-        let qkv = Self::by_map(layout, spread.as_ref(), qkv);
-        let two_maps = self.two_maps.as_ref();
-        let joint = two_maps.map(|maps| maps.gradients(gpu, layout, tokens));
+        let (qkv, _spread) = self.by_map(gpu, layout, (qkv, queries))?;
+        let difference = self.difference.as_ref();
+        let joint = difference.map(|of| of.map_gradients(gpu, layout, tokens));
         let joint = joint.transpose()?;
         let to = (joint.as_ref()).map_or(dqkv, |joint| joint.qkv(layout, dqkv));
 
@@ -198,8 +167,8 @@ impl GpuHeads {
                 talking::backward(gpu, (attention, qkv), maps, dout, (to, biases), gradients)?
             }
         };
-        if let Some((maps, joint)) = two_maps.zip(joint) {
-            maps.join(gpu, layout, (&joint, dqkv), tokens)?;
+        if let Some((of, joint)) = difference.zip(joint) {
+            of.join(gpu, layout, (&joint, dqkv), tokens)?;
         }
         if let Some(shares) = shares {
             self.relative_backward(gpu, layout, (shares, queries), gradients)?;
@@ -233,20 +202,17 @@ impl GpuHeads {
     ) -> Result<(), CudaError> {
         let table = self.relative.as_ref().expect("shares are those of a table");
         let width = BUCKETS * layout.of.heads;
-        let shares = match &self.two_maps {
+        let shares = match &self.difference {
             None => shares,
-            Some(maps) => {
+            Some(of) => {
                 let of_heads = gpu.scratch(queries * width)?;
-                maps.sum(gpu, &shares, at(&of_heads), queries * width)?;
+                of.sum(gpu, &shares, at(&of_heads), queries * width)?;
                 of_heads
             }
         };
         let to = [(gradient_address(gradients, table)?, width)];
         // The kernel does not depend on the width it is compiled for.
-        let rows = Rows {
-            gpu,
-            width: layout.of.head_dim,
-        };
+        let rows = Rows { gpu, width: EMBED };
         rows.add_column_sums(Matrix::new(at(&shares), width), queries, &to)
     }
 }

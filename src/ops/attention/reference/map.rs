@@ -89,16 +89,16 @@ impl PaddedBatch<'_> {
             cells(&device, shape, |_, _, i, j| f64::from(u8::from(is(i, j))))
         };
         let growth = addend.try_mul(before(|i, j| j < i)?)?.try_exp()?;
-        // What keys recall of each other, negative: dfdx multiplies two tensors.
-        let recall = scores(k.with_empty_tape(), k.try_negate()?, 1.0)?
+        // What keys retrieve of each other, negative: dfdx multiplies two tensors.
+        let retrieved = scores(k.with_empty_tape(), k.try_negate()?, 1.0)?
             .try_mul(growth)?
             .try_mul(before(|i, j| j < i)?)?
             .try_mul(
                 beta.with_empty_tape()
                     .try_broadcast_like::<_, Axis<3>>(&shape)?,
             )?;
-        // The inverse of 1 + A, for blocks on the diagonal that double in size: of a block with the parts P, 0, C, Q
-        // it is that of P and Q without C, minus itself times C times itself.
+        // The inverse of the lower triangular 1 + A, by blocks on the diagonal that double in size:
+        // [P 0; C Q]⁻¹ = [P⁻¹ 0; -Q⁻¹ C P⁻¹ Q⁻¹].
         let mut inverse = before(|i, j| i == j)?.retaped::<T>();
         let mut size = 1;
         while size < shape.2 {
@@ -106,14 +106,14 @@ impl PaddedBatch<'_> {
                 let joined = i / size != j / size && i / (2 * size) == j / (2 * size);
                 f64::from(u8::from(joined))
             })?;
-            let corner = recall.with_empty_tape().try_mul(joins)?;
+            let corner = retrieved.with_empty_tape().try_mul(joins)?;
             let corner = corner.try_matmul(inverse.with_empty_tape())?;
             let correction = inverse.with_empty_tape().try_matmul(corner)?;
             inverse = inverse.try_add(correction)?;
             size *= 2;
         }
-        // Merges the tape of what keys recall.
-        let nothing = recall.try_mul(N::default())?;
+        // Merges the tape of what keys retrieve.
+        let nothing = retrieved.try_mul(N::default())?;
         inverse = inverse.try_add(nothing)?;
         let of_values = *v.shape();
         let scaled = v.try_mul(beta.try_broadcast_like::<_, Axis<3>>(&of_values)?)?;
@@ -135,7 +135,7 @@ impl PaddedBatch<'_> {
             let half = half.try_broadcast_like::<_, Axes3<0, 1, 2>>(q.shape())?;
             q = q.try_mul(half)?;
         }
-        let mut scores = match (k, weights.positions()) {
+        let mut scores = match (k, &weights.positions) {
             (_, Some(of)) => scores_of_positions(q, of)?,
             (Some(k), None) => scores(q, k, layout.scale())?,
             (None, None) => unreachable!("heads have keys or positions"),

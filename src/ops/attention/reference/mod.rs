@@ -85,9 +85,9 @@ fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     let padded = PaddedBatch::of(starts, layout);
     let transformed =
         |heads, side: usize| transform(heads, weights, side, &positions(starts[side]));
-    let q = transformed(weights.query().try_forward(queries)?, 0)?;
+    let q = transformed(weights.to_queries().try_forward(queries)?, 0)?;
     let q = padded.heads(0, q)?;
-    let k = match weights.key() {
+    let k = match &weights.key {
         Some(key) => {
             let k = repeat_kv(key.try_forward(keys.with_empty_tape())?, layout)?;
             Some(padded.heads(1, transformed(k, 1)?)?)

@@ -390,7 +390,7 @@ fn check_shown_within(layout: Layout, tolerance: f64) {
         }
         if let Some(gate) = &weights.gate {
             let (gates, count) = (products(&normed, gate), gate.weight.shape().0);
-            gate::close(&mut heads, layout.width(), (&gates, count, count));
+            gate::apply(&mut heads, layout.width(), (&gates, count, count));
         }
         let batch = batch(&[tokens], 9);
         let given = Cpu::try_attention(x, norm, weights, &batch, none);
@@ -502,6 +502,17 @@ on_each_device!(long_documents, |device| {
     ] {
         check_heads::<12, _>(&device, layout, &batches);
     }
+    let synthesizer = Layout {
+        head: HeadKind::Synthesizer { positions: 140 },
+        ..SYNTHESIZER
+    };
+    for layout in [DIFFERENTIAL, synthesizer]
+        .into_iter()
+        .flat_map(learned_parts)
+    {
+        let tolerances = tolerances(&layout, 12).map(|one| 10.0 * one);
+        check_within::<12, _>(&device, layout, &batches, tolerances);
+    }
 });
 
 // Tiles of the GPU kernels that have fewer keys than a warp has lanes, or some of the channels at a time. In decoding only
@@ -520,7 +531,13 @@ on_each_device!(wider_heads, |device| {
         corrected(Some(Bias::Decay)),
     ]
     .map(|layout| [130, 72].map(|head_dim| wide(layout, head_dim)));
-    let others = [relative, wide(SOFTMAX, 512), wide(TALKING, 130)];
+    let others = [
+        relative,
+        wide(SOFTMAX, 512),
+        wide(TALKING, 130),
+        wide(DIFFERENTIAL, 130),
+        wide(SYNTHESIZER, 130),
+    ];
     for layout in others.into_iter().chain(sticks).chain(delta) {
         check_batches::<8, _>(&device, layout, &[&[33, 2]], tolerances(&layout)[0]);
     }
