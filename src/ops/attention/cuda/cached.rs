@@ -85,13 +85,14 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         let entries = gpu.scratch(count * width)?;
         let keys = Matrix::new(at(&entries), width);
         let (values, numbers) = (keys.columns_from(kv), keys.columns_from(2 * kv));
-        apply_each(gpu, [Layer::of(&of.value)], count, from, values)?;
-        if let Some(key) = &of.key {
-            apply_each(gpu, [Layer::of(key)], count, from, keys)?;
-            self.transform(gpu, keys, ([0, layout.of.kv_heads], count), positions)?;
+        let value = Layer::of(&of.value);
+        match &of.key {
+            Some(key) => apply_each(gpu, [Layer::of(key), value], count, from, keys)?,
+            None => apply_each(gpu, [value], count, from, values)?,
         }
-        if let Some(table) = &of.positions {
-            table.lay_keys(gpu, &layout.of, keys, placed)?;
+        match &of.positions {
+            Some(table) => table.lay_keys(gpu, &layout.of, keys, placed)?,
+            None => self.transform(gpu, keys, ([0, layout.of.kv_heads], count), positions)?,
         }
         if let Some(forget) = &of.forget {
             apply_each(gpu, [Layer::of(forget)], count, from, numbers)?;
