@@ -48,7 +48,8 @@ pub enum Bias {
     Decay,
 }
 
-/// How queries and keys are compared, and how their scores become weights.
+/// How queries and keys are compared, and how their scores become weights; in the order of the numbers in
+/// `ops/cuda/heads.cuh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Similarity {
     /// `softmax(q · k / √head_dim)` (Vaswani et al. 2017, §3.2.1).

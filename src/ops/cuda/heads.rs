@@ -137,9 +137,9 @@ pub(super) struct Arguments {
     query_step: u32,
     key_step: u32,
     addend_step: u32,
-    heads: u32,
-    group: u32,
     maps: u32,
+    group: u32,
+    maps_of_head: u32,
     window: u32,
     similarity: u32,
     bias: u32,
@@ -242,12 +242,11 @@ impl HeadLayout {
             query_step: qkv.queries.step as u32,
             key_step: qkv.keys.step as u32,
             addend_step: addends.step as u32,
-            heads: self.of.all_maps() as u32,
+            maps: self.of.all_maps() as u32,
             group: (self.of.group() * self.of.maps()) as u32,
-            maps: self.of.maps() as u32,
+            maps_of_head: self.of.maps() as u32,
             // At most 2^30, longer than any document, with room for the kernel's additions in u32.
             window: window.map_or(1 << 30, |window| window.min(1 << 30)) as u32,
-            // Numbered in the order of heads.cuh.
             similarity: similarity as u32,
             bias: code_of_bias(bias),
             sink: u32::from(sink.is_some()),
@@ -291,10 +290,10 @@ impl Attention {
         self.layout.arguments(qkv, starts, dropout)
     }
 
-    fn blocks(&self, side: &Documents, heads: usize) -> (usize, usize, usize) {
+    fn blocks(&self, side: &Documents, columns: usize) -> (usize, usize, usize) {
         let tiles = side.longest().div_ceil(self.layout.tile());
         // Only the first dimension of a grid may exceed 65,535.
-        (self.queries.count(), heads, tiles)
+        (self.queries.count(), columns, tiles)
     }
 
     /// Causal attention of each map, given its queries, `[queries, maps * head_dim]`.
@@ -310,9 +309,9 @@ impl Attention {
         Ok(AttentionOutput { out, statistics })
     }
 
-    /// Writes the gradients of queries, keys and values (keys and values must have the same row stride), and of the
-    /// running sums of forget gates, `[keys, maps]`, and of the biases that there are. Returns the term of the softmax gradient
-    /// that all keys of a query share, `[queries, maps]`.
+    /// Writes the gradients of queries, keys and values (keys and values must have the same row stride), of the running
+    /// sums of forget gates, `[keys, maps]`, and of the biases that there are. Returns the term of the softmax gradient that
+    /// all keys of a query share, `[queries, maps]`.
     pub fn backward(
         &self,
         gpu: &Gpu,
