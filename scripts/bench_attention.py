@@ -46,17 +46,15 @@ CASES = {
 
 def commands(options):
     """Name, name of what it is compared with, and command of all that is timed, in the order of a round."""
-    vanilla = [options.program, "bench", f"experiments/{VANILLA}.toml"]
-    yield VANILLA, None, vanilla
-    if options.beside:
-        for name in (VANILLA, "birthplace/perceiver"):
-            file = f"experiments/{name}.toml"
-            if name != VANILLA:
-                yield name, f"{name}, older", [options.program, "bench", file]
-            yield f"{name}, older", None, [options.beside, "bench", file]
-    for name, attention in CASES.items():
-        if options.only is None or name in options.only:
-            yield name, VANILLA, [*vanilla, "--set", f"model.attention={{ {attention} }}"]
+    bench = lambda program, name: [program, "bench", f"experiments/{name}.toml"]
+    for name in [VANILLA, "birthplace/perceiver"] if options.beside else []:
+        older = f"{name}, older"
+        yield name, older, bench(options.program, name)
+        yield older, None, bench(options.beside, name)
+    if not options.beside:
+        yield VANILLA, None, bench(options.program, VANILLA)
+    for name in options.only:
+        yield name, VANILLA, [*bench(options.program, VANILLA), "--set", f"model.attention={{ {CASES[name]} }}"]
 
 
 def measure(command, options):
@@ -72,8 +70,14 @@ def main():
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--program", default="target/release/attnlab")
     parser.add_argument("--beside", metavar="OLD")
-    parser.add_argument("--only", type=lambda names: names.split(","), help="names of the table, with commas between them")
+    parser.add_argument("--only", type=lambda names: names.split(","), default=list(CASES), help="with commas between them")
     options = parser.parse_args()
+    unknown = [name for name in options.only if name not in CASES]
+    if unknown:
+        parser.error(f"--only has {', '.join(unknown)}; the names are {', '.join(CASES)}")
+    for program in filter(None, [options.program, options.beside]):
+        if not os.access(program, os.X_OK):
+            parser.error(f"there is no program {program}: `cargo build --release` makes target/release/attnlab")
 
     timed = list(commands(options))
     runs = {name: [] for name, _, _ in timed}
@@ -82,8 +86,6 @@ def main():
         for name, _, command in timed:
             runs[name].append(measure(command, options))
 
-    if options.beside:
-        timed = [(name, f"{name}, older" if name == VANILLA else base, command) for name, base, command in timed]
     print(f"medians of {options.rounds} rounds, {os.cpu_count()} cores")
     print(f"{'':30} {'parameters':>10} {'step':>9} {'ratio':>6} {'a name':>9} {'ratio':>6}  beside")
     for name, base, _ in timed:
