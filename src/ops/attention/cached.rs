@@ -2,14 +2,14 @@
 //!
 //! `kv_cache.rs` defines their layout in memory.
 
-use dfdx::tensor::{Cpu, Tensor};
+use dfdx::tensor::Cpu;
 
 use super::head_scores::HeadScores;
 use super::heads::step;
 use super::scoring::Bias;
 use super::separate_heads::SeparateHeads;
 use super::synthesizer::PositionWeights;
-use super::talking_heads::{TalkingWeights, mix};
+use super::talking_heads::{TalkingWeights, mix_heads};
 use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, forget, gate, kv_cache};
 use crate::ops::bridge::host;
@@ -139,7 +139,9 @@ impl CachedHeads<'_> {
         match self.talking {
             None => {
                 let maps = 0..self.layout.maps();
-                let mut maps: Vec<Scratch> = maps.map(|_| self.cells(cache, heads)).collect();
+                let mut maps: Vec<Scratch> = maps
+                    .map(|_| Scratch::new(self.cells(cache, heads)))
+                    .collect();
                 for head in 0..self.layout.heads {
                     for (map, weights) in maps.iter_mut().enumerate() {
                         self.scores(cache, [head, map], queries, weights);
@@ -154,18 +156,30 @@ impl CachedHeads<'_> {
                 }
             }
             Some(talking) => {
-                let of_head = |head| {
-                    let mut scores = self.cells(cache, heads);
-                    self.scores(cache, [head, 0], queries, &mut scores);
-                    scores
-                };
-                let mut maps = mixed(&talking.before, (0..self.layout.heads).map(of_head));
-                for (head, map) in maps.iter_mut().enumerate() {
+                // The maps of all heads at once: the pool of scratch memory is asked once, not for every head.
+                let cells = self.cells(cache, heads);
+                let [mut maps, mut mixed] =
+                    [(); 2].map(|()| Scratch::new(self.layout.heads * cells));
+                for (head, scores) in maps.chunks_exact_mut(cells).enumerate() {
+                    self.scores(cache, [head, 0], queries, scores);
+                }
+                mix_heads(
+                    host(&talking.before),
+                    (&maps, cells),
+                    (&mut mixed, cells),
+                    cells,
+                );
+                for (head, map) in mixed.chunks_exact_mut(cells).enumerate() {
                     self.scores_to_weights(cache, [head, 0], map);
                 }
-                let maps = mixed(&talking.after, maps.into_iter());
-                for (head, map) in maps.iter().enumerate() {
-                    self.apply_weights(cache, head, map, heads);
+                mix_heads(
+                    host(&talking.after),
+                    (&mixed, cells),
+                    (&mut maps, cells),
+                    cells,
+                );
+                for (head, weights) in maps.chunks_exact(cells).enumerate() {
+                    self.apply_weights(cache, head, weights, heads);
                 }
             }
         }
@@ -180,9 +194,9 @@ impl CachedHeads<'_> {
         }
     }
 
-    /// Room for the scores of a head, given the outputs.
-    fn cells(&self, cache: &KvCache, heads: &[f32]) -> Scratch {
-        Scratch::new(heads.len() / self.layout.width() * self.score_step(cache))
+    /// Number of scores of a head, given the outputs.
+    fn cells(&self, cache: &KvCache, heads: &[f32]) -> usize {
+        heads.len() / self.layout.width() * self.score_step(cache)
     }
 
     /// Writes the scores of all queries in a map of a head.
@@ -235,19 +249,6 @@ fn pack_positions<const EMBED: usize>(
     let (w2, b2) = (host(&weights.w2), host(&weights.b2));
     let packed = Packed::new(View::rows(w2, b2.len()), w2.len() / b2.len(), b2.len());
     (packed, b2)
-}
-
-/// Rows of the heads combined by a `[heads, heads]` matrix.
-fn mixed(
-    matrix: &Tensor<(usize, usize), f32, Cpu>,
-    of: impl Iterator<Item = Scratch>,
-) -> Vec<Scratch> {
-    let of: Vec<Scratch> = of.collect();
-    let mut mixed: Vec<Scratch> = of.iter().map(|one| Scratch::new(one.len())).collect();
-    let of: Vec<&[f32]> = of.iter().map(|one| &**one).collect();
-    let mut to: Vec<&mut [f32]> = mixed.iter_mut().map(|one| &mut **one).collect();
-    mix(host(matrix), &of, &mut to);
-    mixed
 }
 
 impl CachedLayer for CachedAttention<'_> {

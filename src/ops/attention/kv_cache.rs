@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::ops::decoding::KvCache;
 use crate::ops::kernels::matmul::{Left, PANEL, Packed, Part, Target, View, multiply};
-use crate::ops::kernels::rows::wide;
+use crate::ops::kernels::rows::{weighted_sum, wide};
 
 /// Tokens per block: the columns of a panel of the matrix kernel.
 const BLOCK: usize = PANEL;
@@ -175,19 +175,4 @@ fn add_channels<const COUNT: usize>(
         .zip(sums)
         .for_each(|(channel, sum)| *channel += sum);
     COUNT
-}
-
-/// `Σ weights[i] * rows[i]`.
-#[inline(always)]
-fn weighted_sum<'a, const WIDTH: usize>(
-    rows: impl Iterator<Item = &'a [f32; WIDTH]>,
-    weights: &[f32],
-) -> [f32; WIDTH] {
-    let mut sums = [0.0; WIDTH];
-    for (row, weight) in rows.zip(weights) {
-        sums.iter_mut()
-            .zip(row)
-            .for_each(|(sum, x)| *sum += weight * x);
-    }
-    sums
 }

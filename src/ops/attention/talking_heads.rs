@@ -11,7 +11,7 @@ use super::separate_heads::SeparateHeads;
 use super::{AttentionWeights, Layout};
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Target, View};
-use crate::ops::kernels::rows::{sum_of, wide};
+use crate::ops::kernels::rows::{LANES, sum_of, weighted_sum, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
 use crate::ops::parameters::named_weights;
@@ -51,25 +51,49 @@ pub struct TalkingHeads {
     weights: TalkingWeights<f32, Cpu>,
 }
 
-/// Number of cells that are mixed at a time: those of eight heads stay in the L1 cache.
-const BLOCK: usize = 512;
-
 /// The mixed matrices: `mixed[h] = Σ matrix[h, k] of[k]`, all of the same length.
 pub(super) fn mix(matrix: &[f32], of: &[&[f32]], mixed: &mut [&mut [f32]]) {
-    let cells = of[0].len();
-    wide!({
-        for start in (0..cells).step_by(BLOCK) {
-            let block = start..cells.min(start + BLOCK);
-            for (row, mixed) in matrix.chunks_exact(of.len()).zip(mixed.iter_mut()) {
-                let mixed = &mut mixed[block.clone()];
-                mixed.fill(0.0);
-                for (weight, of) in row.iter().zip(of) {
-                    let cells = mixed.iter_mut().zip(&of[block.clone()]);
-                    cells.for_each(|(to, x)| *to += weight * x);
-                }
-            }
+    let (cells, mut first) = (of[0].len(), 0);
+    while first < cells {
+        first += match cells - first {
+            64.. => mix_cells::<64>(matrix, of, mixed, first),
+            LANES.. => mix_cells::<LANES>(matrix, of, mixed, first),
+            _ => mix_cells::<1>(matrix, of, mixed, first),
+        };
+    }
+}
+
+/// The same for `COUNT` cells from the `first` on, whose sums fit in registers; returns their number.
+fn mix_cells<const COUNT: usize>(
+    matrix: &[f32],
+    of: &[&[f32]],
+    mixed: &mut [&mut [f32]],
+    first: usize,
+) -> usize {
+    wide!(
+        for (weights, mixed) in matrix.chunks_exact(of.len()).zip(mixed.iter_mut()) {
+            let cells = of
+                .iter()
+                .map(|of| of[first..].first_chunk().expect("cells of a head"));
+            let sums: [f32; COUNT] = weighted_sum(cells, weights);
+            mixed[first..first + COUNT].copy_from_slice(&sums);
         }
-    });
+    );
+    COUNT
+}
+
+/// The same where the matrices of the heads lie one after another, their first `cells` elements each: what is mixed every
+/// `of_step` elements, the results every `mixed_step`.
+pub(super) fn mix_heads(
+    matrix: &[f32],
+    (of, of_step): (&[f32], usize),
+    (mixed, mixed_step): (&mut [f32], usize),
+    cells: usize,
+) {
+    let of: Vec<&[f32]> = of.chunks_exact(of_step).map(|of| &of[..cells]).collect();
+    let mixed = mixed.chunks_exact_mut(mixed_step);
+    let mut mixed: Vec<&mut [f32]> = mixed.map(|mixed| &mut mixed[..cells]).collect();
+    mix(matrix, &of, &mut mixed);
 }
 
 /// The gradient of what was mixed, `Σ matrix[h, k] d[h]`; accumulates that of the matrix.
@@ -142,18 +166,23 @@ impl DocumentAttention for TalkingHeads {
             self.heads.products(head, 0, qkv, scores);
             tile.hide(scores);
         }
-        let of_scores: Vec<&[f32]> = scores.chunks_exact(tile.cells()).collect();
-        let of_maps = maps.chunks_exact_mut(tile.saved_len());
-        let mut of_maps: Vec<&mut [f32]> = of_maps.map(|map| &mut map[..tile.cells()]).collect();
-        mix(host(&self.weights.before), &of_scores, &mut of_maps);
-        for (head, map) in heads.iter().zip(maps.chunks_exact_mut(tile.saved_len())) {
+        let (cells, kept) = (tile.cells(), tile.saved_len());
+        mix_heads(
+            host(&self.weights.before),
+            (scores, cells),
+            (maps, kept),
+            cells,
+        );
+        for (head, map) in heads.iter().zip(maps.chunks_exact_mut(kept)) {
             self.heads.scores_to_weights(head, 0, qkv, map);
         }
-        let of_maps = maps.chunks_exact(tile.saved_len());
-        let of_maps: Vec<&[f32]> = of_maps.map(|map| &map[..tile.cells()]).collect();
-        let mut of_mixed: Vec<&mut [f32]> = mixed.chunks_exact_mut(tile.cells()).collect();
-        mix(host(&self.weights.after), &of_maps, &mut of_mixed);
-        for ((tile, columns), weights) in heads.iter().zip(of_mixed) {
+        mix_heads(
+            host(&self.weights.after),
+            (maps, kept),
+            (mixed, cells),
+            cells,
+        );
+        for ((tile, columns), weights) in heads.iter().zip(mixed.chunks_exact(cells)) {
             let target = Target::set(&mut out[tile.head * width..], of_out);
             tile.apply_weights(weights, columns.values(qkv, width), target);
         }

@@ -32,6 +32,21 @@ macro_rules! wide {
 }
 pub(crate) use wide;
 
+/// `Σ weights[i] * rows[i]`, the rows one after another.
+#[inline(always)]
+pub fn weighted_sum<'a, const WIDTH: usize>(
+    rows: impl Iterator<Item = &'a [f32; WIDTH]>,
+    weights: &[f32],
+) -> [f32; WIDTH] {
+    let mut sums = [0.0; WIDTH];
+    for (row, weight) in rows.zip(weights) {
+        sums.iter_mut()
+            .zip(row)
+            .for_each(|(sum, x)| *sum += weight * x);
+    }
+    sums
+}
+
 /// Sum of `f(a, b)` over two rows, in a fixed order.
 #[inline(always)]
 pub fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
