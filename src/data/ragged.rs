@@ -44,6 +44,16 @@ impl Ragged {
         batch
     }
 
+    /// Documents of which only the lengths matter, given where each starts, then the number of tokens.
+    pub fn of_starts(starts: Vec<usize>) -> Self {
+        let count = starts[starts.len() - 1];
+        Self {
+            tokens: vec![PAD; count],
+            targets: vec![PAD; count],
+            starts,
+        }
+    }
+
     pub fn documents(&self) -> usize {
         self.starts.len() - 1
     }

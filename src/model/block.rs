@@ -121,7 +121,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
     }
 
     /// The block for incremental decoding of `rows` sequences of at most `context` tokens:
-    /// `[new tokens, EMBED]` → `[output tokens, EMBED]`.
+    /// `[new queries, EMBED]` and `[new tokens, EMBED]` → `[new queries, EMBED]`.
     pub(super) fn incremental(
         &self,
         rows: usize,
@@ -129,7 +129,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
     ) -> BoxedIncremental<'_, EMBED, N, D> {
         let mut attention = D::incremental_attention(&self.ln1, &self.attn, (rows, context));
         let feed_forward = self.inference_feed_forward();
-        Box::new(move |x, new, outputs| feed_forward(attention(x, new, outputs)?))
+        Box::new(move |queries, keys, new| feed_forward(attention(queries, keys, new)?))
     }
 }
 

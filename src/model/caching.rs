@@ -56,8 +56,9 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for CachingDecoder<'_, M, D> {
         }
         let new = NewTokens {
             sequences: &sequences,
-            starts: &tree.starts,
+            queries: &tree.starts,
             positions: &positions,
+            keys: &tree.starts,
             prefixes: &tree.prefixes,
         };
         let logits = (self.network)(&tree.ids, &new).map_err(device_error)?;

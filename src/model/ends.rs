@@ -42,7 +42,18 @@ impl<const EMBED: usize, const VOCAB: usize, const CONTEXT: usize, N: Dtype, D: 
 impl<const EMBED: usize, const VOCAB: usize, const CONTEXT: usize, D: LabDevice<f32>>
     Embedding<EMBED, VOCAB, CONTEXT, f32, D>
 {
-    /// The input of the residual stream, `[tokens, EMBED]`, given token ids and their positions.
+    /// The input of the residual stream, `[batch tokens, EMBED]`, given the model's dropout: each site has its own key, the
+    /// embedding 0, layers from 1, and so do the sites within a layer.
+    pub(super) fn try_embed_batch<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
+        self.try_embed((&batch.tokens, &batch.positions()), dropout.at(0), tape)
+    }
+
+    /// The same, `[tokens, EMBED]`, given token ids and their positions.
     pub(super) fn try_embed<T: Tape<f32, D>>(
         &self,
         at: (&[u32], &[usize]),

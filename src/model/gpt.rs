@@ -10,11 +10,10 @@ use dfdx::tensor_ops::Device;
 use super::block::Block;
 use super::ends::{Embedding, Head};
 use super::maps::LayerMaps;
-use super::network::{IncrementalNetwork, Network};
+use super::network::{IncrementalNetwork, LastTokens, Network};
 use super::parts::PartOfStep;
 use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
-use crate::ops::decoding::OutputTokens;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::named_weights;
 use crate::ops::{LabDevice, Stream};
@@ -44,18 +43,6 @@ impl<
     D: LabDevice<f32>,
 > Gpt<EMBED, HIDDEN, VOCAB, CONTEXT, f32, D>
 {
-    /// The input of the residual stream: `[batch tokens, EMBED]`, before the first block.
-    fn embed<T: Tape<f32, D>>(
-        &self,
-        batch: &Ragged,
-        dropout: Dropout,
-        tape: T,
-    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
-        // Each dropout site has its own key: embedding 0, layers from 1, and the sites within a layer.
-        let at = (&batch.tokens[..], &batch.positions()[..]);
-        self.embedding.try_embed(at, dropout.at(0), tape)
-    }
-
     /// The residual stream before the final norm: `[batch tokens, EMBED]`.
     fn stream<T: Tape<f32, D>>(
         &self,
@@ -63,7 +50,7 @@ impl<
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
-        let mut x = self.embed(batch, dropout, tape)?;
+        let mut x = self.embedding.try_embed_batch(batch, dropout, tape)?;
         for (layer, block) in self.blocks.iter().enumerate() {
             x = block.try_forward(x, batch, CONTEXT, dropout.at(1 + layer as u64))?;
         }
@@ -91,15 +78,6 @@ impl<
             .iter()
             .map(|&(first, count)| (name(first), first, count))
             .collect()
-    }
-
-    /// Final norm, head and mean loss of the scored targets.
-    fn end<T: Tape<f32, D>>(
-        &self,
-        x: Stream<EMBED, f32, D, T>,
-        batch: &Ragged,
-    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
-        self.head.try_loss(&self.embedding.tok_emb, x, batch)
     }
 }
 
@@ -136,7 +114,7 @@ impl<
         tape: T,
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
         let x = self.stream(batch, dropout, tape)?; // [tokens, EMBED]
-        self.end(x, batch)
+        self.head.try_loss(&self.embedding.tok_emb, x, batch)
     }
 
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
@@ -146,7 +124,9 @@ impl<
     }
 
     fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err> {
-        let mut x = self.embed(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
+        let mut x = self
+            .embedding
+            .try_embed_batch(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let mut maps = vec![];
         for block in &self.blocks {
             maps.push(LayerMaps::of_tokens(block.maps(&x)));
@@ -163,14 +143,13 @@ impl<
         Box::new(move |ids, new| {
             let at = (ids, new.positions);
             let mut x = self.embedding.try_embed(at, Dropout::NONE, NoneTape)?;
-            for (layer, decode) in blocks.iter_mut().enumerate() {
-                // After the last block only the last tokens are used.
-                let outputs = match layer + 1 < self.blocks.len() {
-                    true => OutputTokens::All,
-                    false => OutputTokens::Last,
-                };
-                x = decode(x, new, outputs)?; // [new tokens, EMBED], at last [rows, EMBED]
+            let (last_block, before) = blocks.split_last_mut().expect("a block");
+            for decode in before {
+                x = decode(&x, Some(&x), new)?; // [new tokens, EMBED]
             }
+            // After the last block only the last tokens are used.
+            let last = LastTokens::of(new);
+            let x = last_block(&last.rows(&x)?, Some(&x), &last.queries(new))?; // [rows, EMBED]
             let all: Vec<usize> = (0..new.sequences.len()).collect();
             let logits = (self.head).try_logits(&self.embedding.tok_emb, x, &all)?; // [rows, VOCAB]
             Ok(logits.as_vec())
@@ -182,14 +161,17 @@ impl<
         batch: &'a Ragged,
         dropout: Dropout,
     ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
-        let (x, block) = (self.embed(batch, dropout, NoneTape)?, &self.blocks[0]);
+        let (x, block) = (
+            self.embedding.try_embed_batch(batch, dropout, NoneTape)?,
+            &self.blocks[0],
+        );
         let layers = self.blocks.len();
         let attended = block.try_attend(x.clone(), batch, CONTEXT, dropout.at(1))?;
         let fed = block.try_feed_forward(attended.clone(), dropout.at(1))?;
         let mut parts = vec![PartOfStep::new(
             "embedding",
             1,
-            move |model: &Self, tape| model.embed(batch, dropout, tape),
+            move |model: &Self, tape| model.embedding.try_embed_batch(batch, dropout, tape),
         )];
         for (name, first, times_a_step) in self.attention_layouts() {
             let x = x.clone();
@@ -209,7 +191,9 @@ impl<
             }));
         }
         parts.push(PartOfStep::new("head", 1, move |model: &Self, tape| {
-            model.end(fed.clone().put_tape(tape), batch)
+            model
+                .head
+                .try_loss(&model.embedding.tok_emb, fed.clone().put_tape(tape), batch)
         }));
         Ok(parts)
     }

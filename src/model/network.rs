@@ -2,8 +2,9 @@
 
 use std::fmt::Display;
 
-use dfdx::shapes::Rank0;
+use dfdx::shapes::{HasShape, Rank0};
 use dfdx::tensor::{HasErr, Tape, Tensor};
+use dfdx::tensor_ops::GatherTo;
 
 use super::maps::LayerMaps;
 use super::parts::PartOfStep;
@@ -11,10 +12,10 @@ use super::{Start, initialise, visit};
 use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
-use crate::ops::LabDevice;
 use crate::ops::decoding::NewTokens;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::Weights;
+use crate::ops::{LabDevice, Stream};
 
 /// A language model on device `D`: what training, decoding and attention maps need of it.
 pub(super) trait Network<D: LabDevice<f32>>: Weights<f32, D> + Sized + 'static {
@@ -72,6 +73,54 @@ pub(super) fn fresh<M: Network<D>, D: LabDevice<f32>>(
 /// more.
 pub(super) type IncrementalNetwork<'a, D> =
     Box<dyn FnMut(&[u32], &NewTokens<'_>) -> Result<Vec<f32>, <D as HasErr>::Err> + 'a>;
+
+/// The last new token of each sequence as its only query.
+pub(super) struct LastTokens {
+    tokens: Vec<usize>,
+    positions: Vec<usize>,
+    starts: Vec<usize>,
+}
+
+impl LastTokens {
+    pub(super) fn of(new: &NewTokens<'_>) -> Self {
+        let tokens: Vec<usize> = new.queries[1..].iter().map(|end| end - 1).collect();
+        Self {
+            positions: tokens.iter().map(|&token| new.positions[token]).collect(),
+            starts: (0..=tokens.len()).collect(),
+            tokens,
+        }
+    }
+
+    /// Their rows of the stream of all new tokens.
+    pub(super) fn rows<const EMBED: usize, D: LabDevice<f32>>(
+        &self,
+        x: &Stream<EMBED, f32, D>,
+    ) -> Result<Stream<EMBED, f32, D>, D::Err> {
+        match self.tokens.len() == x.shape().0 {
+            true => Ok(x.clone()),
+            false => rows_of(x, self.tokens.clone()),
+        }
+    }
+
+    /// The same call with these queries.
+    pub(super) fn queries<'a>(&'a self, new: &NewTokens<'a>) -> NewTokens<'a> {
+        NewTokens {
+            queries: &self.starts,
+            positions: &self.positions,
+            ..*new
+        }
+    }
+}
+
+/// Some rows of a stream: `[rows, EMBED]`.
+pub(super) fn rows_of<const EMBED: usize, D: LabDevice<f32>>(
+    x: &Stream<EMBED, f32, D>,
+    rows: Vec<usize>,
+) -> Result<Stream<EMBED, f32, D>, D::Err> {
+    let count = rows.len();
+    let rows = x.device().try_tensor_from_vec(rows, (count,))?;
+    x.clone().try_gather(rows)
+}
 
 /// Rejects documents and token ids that violate the assumptions of the ops.
 pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(

@@ -5,7 +5,7 @@ use dfdx::tensor::Tape;
 
 use crate::model::block::Block;
 use crate::ops::attention::{AttentionDropout, NormedStream, cross_maps};
-use crate::ops::decoding::BoxedIncrementalPairs;
+use crate::ops::decoding::BoxedIncremental;
 use crate::ops::dropout::Dropout;
 use crate::ops::maps::HeadMap;
 use crate::ops::{LabDevice, Stream};
@@ -52,7 +52,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         &self,
         normed: NormedStream,
         rows_and_longest: (usize, [usize; 2]),
-    ) -> BoxedIncrementalPairs<'_, EMBED, N, D> {
+    ) -> BoxedIncremental<'_, EMBED, N, D> {
         let norm = (normed, &self.ln1);
         let mut attention = D::incremental_cross_attention(norm, &self.attn, rows_and_longest);
         let feed_forward = self.inference_feed_forward();

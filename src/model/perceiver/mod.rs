@@ -10,17 +10,17 @@ mod block;
 
 use dfdx::shapes::{Const, Dtype, HasShape, Rank0};
 use dfdx::tensor::{NoneTape, PutTape, SplitTape, Storage, Tape, Tensor};
-use dfdx::tensor_ops::{Device, GatherTo};
+use dfdx::tensor_ops::Device;
 
 use super::block::Block;
 use super::ends::{Embedding, Head};
 use super::maps::{LayerMaps, MapAxis};
-use super::network::{IncrementalNetwork, Network};
+use super::network::{IncrementalNetwork, LastTokens, Network, rows_of};
 use super::parts::PartOfStep;
 use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::NormedStream;
-use crate::ops::decoding::{NewPairs, NewTokens, OutputTokens};
+use crate::ops::decoding::NewTokens;
 use crate::ops::dropout::Dropout;
 use crate::ops::embedding::LookupTable;
 use crate::ops::parameters::named_weights;
@@ -53,12 +53,7 @@ fn latents_of(batch: &Ragged, bottleneck: usize) -> Ragged {
         let count = (document[1] - document[0]).min(bottleneck);
         starts.push(starts[starts.len() - 1] + count);
     }
-    let count = starts[starts.len() - 1];
-    Ragged {
-        tokens: vec![0; count],
-        targets: vec![0; count],
-        starts,
-    }
+    Ragged::of_starts(starts)
 }
 
 impl<
@@ -72,17 +67,6 @@ impl<
     /// Number of latents.
     fn bottleneck(&self) -> usize {
         self.latents.shape().1
-    }
-
-    /// The input of the residual stream: `[batch tokens, EMBED]`.
-    fn embed<T: Tape<f32, D>>(
-        &self,
-        batch: &Ragged,
-        dropout: Dropout,
-        tape: T,
-    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
-        let at = (&batch.tokens[..], &batch.positions()[..]);
-        self.embedding.try_embed(at, dropout.at(0), tape)
     }
 
     /// The latents after attending to the tokens `x`: `[latents, EMBED]`.
@@ -123,21 +107,15 @@ impl<
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let latents = latents_of(batch, self.bottleneck());
-        let (x, tape) = self.embed(batch, dropout, tape)?.split_tape();
+        let (x, tape) = self
+            .embedding
+            .try_embed_batch(batch, dropout, tape)?
+            .split_tape();
         let mut y = self.attend_down(&x, [batch, &latents], dropout, tape)?;
         for (layer, block) in (2..).zip(&self.blocks) {
             y = block.try_forward(y, &latents, CONTEXT, dropout.at(layer))?;
         }
         self.attend_up(&x, y, [&batch.starts, &latents.starts], dropout)
-    }
-
-    /// Final norm, head and mean loss of the scored targets.
-    fn end<T: Tape<f32, D>>(
-        &self,
-        x: Stream<EMBED, f32, D, T>,
-        batch: &Ragged,
-    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
-        self.head.try_loss(&self.embedding.tok_emb, x, batch)
     }
 }
 
@@ -181,7 +159,7 @@ impl<
         tape: T,
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
         let x = self.stream(batch, dropout, tape)?; // [tokens, EMBED]
-        self.end(x, batch)
+        self.head.try_loss(&self.embedding.tok_emb, x, batch)
     }
 
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
@@ -192,7 +170,9 @@ impl<
 
     fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err> {
         let latents = latents_of(document, self.bottleneck());
-        let x = self.embed(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
+        let x = self
+            .embedding
+            .try_embed_batch(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let start = D::try_lookup(&self.latents, &latents.positions(), NoneTape)?; // [latents, EMBED]
         let heads = self.down.cross_maps([&start, &x], NormedStream::Queries);
         let mut maps = vec![LayerMaps::new([MapAxis::Latents, MapAxis::Tokens], heads)];
@@ -226,37 +206,26 @@ impl<
                 let tokens = coming.tokens.iter();
                 let positions: Vec<usize> = tokens.map(|&token| new.positions[token]).collect();
                 let start = D::try_lookup(&self.latents, &positions, NoneTape)?;
-                let tokens = x.clone().try_gather(indices(x.device(), coming.tokens)?)?;
-                let pairs = NewPairs {
+                let new = NewTokens {
                     sequences: &coming.sequences,
                     queries: &coming.starts,
                     positions: &positions,
                     keys: &coming.starts,
-                };
-                let mut y = down(&start, Some(&tokens), &pairs)?;
-                let new = NewTokens {
-                    sequences: &coming.sequences,
-                    starts: &coming.starts,
-                    positions: &positions,
                     prefixes: &vec![vec![]; coming.sequences.len()],
                 };
+                let mut y = down(&start, Some(&rows_of(&x, coming.tokens)?), &new)?;
                 for decode in &mut blocks {
-                    y = decode(y, &new, OutputTokens::All)?;
+                    y = decode(&y, Some(&y), &new)?;
                 }
                 latents = Some(y);
             }
 
-            let last: Vec<usize> = new.starts[1..].iter().map(|end| end - 1).collect();
-            let positions: Vec<usize> = last.iter().map(|&token| new.positions[token]).collect();
-            let x = x.clone().try_gather(indices(x.device(), last)?)?; // [rows, EMBED]
-            let one_each: Vec<usize> = (0..=new.sequences.len()).collect();
-            let pairs = NewPairs {
-                sequences: new.sequences,
-                queries: &one_each,
-                positions: &positions,
+            let last = LastTokens::of(new);
+            let new = NewTokens {
                 keys: &coming.starts_of_all,
+                ..last.queries(new)
             };
-            let x = up(&x, latents.as_ref(), &pairs)?;
+            let x = up(&last.rows(&x)?, latents.as_ref(), &new)?; // [rows, EMBED]
             let all: Vec<usize> = (0..new.sequences.len()).collect();
             let logits = (self.head).try_logits(&self.embedding.tok_emb, x, &all)?; // [rows, VOCAB]
             Ok(logits.as_vec())
@@ -269,13 +238,13 @@ impl<
         dropout: Dropout,
     ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
         let latents = latents_of(batch, self.bottleneck());
-        let x = self.embed(batch, dropout, NoneTape)?;
+        let x = self.embedding.try_embed_batch(batch, dropout, NoneTape)?;
         let seen = self.attend_down(&x, [batch, &latents], dropout, NoneTape)?;
         let looked = self.attend_up(&x, seen.clone(), [&batch.starts, &latents.starts], dropout)?;
         let mut parts = vec![PartOfStep::new(
             "embedding",
             1,
-            move |model: &Self, tape| model.embed(batch, dropout, tape),
+            move |model: &Self, tape| model.embedding.try_embed_batch(batch, dropout, tape),
         )];
         let (of_batch, tokens) = (latents.clone(), x.clone());
         parts.push(PartOfStep::new("down", 1, move |model: &Self, tape| {
@@ -308,7 +277,11 @@ impl<
             model.attend_up(&x, y, [&batch.starts, &latents.starts], dropout)
         }));
         parts.push(PartOfStep::new("head", 1, move |model: &Self, tape| {
-            model.end(looked.clone().put_tape(tape), batch)
+            model.head.try_loss(
+                &model.embedding.tok_emb,
+                looked.clone().put_tape(tape),
+                batch,
+            )
         }));
         Ok(parts)
     }
@@ -333,7 +306,7 @@ impl NewLatents {
         );
         let (mut tokens, mut sequences) = (vec![], vec![]);
         let (mut starts, mut starts_of_all) = (vec![0], vec![0]);
-        for (&sequence, own) in new.sequences.iter().zip(new.starts.windows(2)) {
+        for (&sequence, own) in new.sequences.iter().zip(new.queries.windows(2)) {
             tokens.extend((own[0]..own[1]).filter(|&token| new.positions[token] < bottleneck));
             starts_of_all.push(tokens.len());
             if tokens.len() > starts[starts.len() - 1] {
@@ -348,15 +321,6 @@ impl NewLatents {
             starts_of_all,
         }
     }
-}
-
-/// Row indices to gather, on the device.
-fn indices<D: LabDevice<f32>>(
-    device: &D,
-    rows: Vec<usize>,
-) -> Result<Tensor<(usize,), usize, D>, D::Err> {
-    let count = rows.len();
-    device.try_tensor_from_vec(rows, (count,))
 }
 
 named_weights! {

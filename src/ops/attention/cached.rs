@@ -1,11 +1,12 @@
-//! Attention with a KV cache: the keys and values of processed tokens.
+//! How an attention sublayer caches tokens and attends to them, as functions of the stream after its norm.
 //!
-//! `kv_cache.rs` defines their layout in memory.
+//! `incremental.rs` is the sublayer around it, `kv_cache.rs` the layout of a cache in memory.
 
 use dfdx::tensor::Cpu;
 
 use super::head_scores::HeadScores;
 use super::heads::step;
+use super::kv_cache::KvCache;
 use super::scoring::Bias;
 use super::separate_heads::SeparateHeads;
 use super::synthesizer::PositionWeights;
@@ -13,7 +14,6 @@ use super::talking_heads::{TalkingWeights, mix_heads};
 use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, forget, gate, kv_cache};
 use crate::ops::bridge::host;
-use crate::ops::decoding::{CachedLayer, KvCache};
 use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
 use crate::ops::kernels::rows::{sigmoid, wide};
 use crate::ops::kernels::scratch::Scratch;
@@ -63,6 +63,81 @@ impl<'a> CachedAttention<'a> {
                 position_scores: weights.positions.as_ref().map(pack_positions),
             },
         }
+    }
+
+    /// Number of elements of a token's cache entry.
+    pub fn width(&self) -> usize {
+        let of_heads = self.forget.iter().count() + self.beta.iter().count();
+        self.kv_entry() + of_heads * self.layout.heads
+    }
+
+    /// Width of a row of queries and of what goes with them.
+    pub fn queries_width(&self) -> usize {
+        self.layout.width() + self.layout.gates()
+    }
+
+    /// Total width of the heads' outputs.
+    pub fn heads_width(&self) -> usize {
+        self.layout.width()
+    }
+
+    /// Cache entries of tokens at `positions`: `[tokens, EMBED]` → `[tokens, width]`, written.
+    pub fn cache_entries(&self, normed: &[f32], positions: &[usize], entries: &mut [f32]) {
+        let (kv, width) = (self.kv_entry(), self.width());
+        let values = kv - self.layout.kv_width();
+        if let Some(key) = &self.key {
+            apply(key, normed, entries, width);
+        }
+        apply(&self.value, normed, &mut entries[values..], width);
+        if let Some(forget) = &self.forget {
+            apply(forget, normed, &mut entries[kv..], width);
+        }
+        if let Some(beta) = &self.beta {
+            let column = width - self.layout.heads;
+            project(beta, normed, &mut entries[column..], width);
+        }
+        for (entry, &position) in entries.chunks_exact_mut(width).zip(positions) {
+            (self.transform).apply(&mut entry[..values], Side::Keys, position);
+        }
+    }
+
+    /// Appends the entries of a sequence's next tokens, `[tokens, width]`, to its cache.
+    pub fn append(&self, cache: &mut KvCache, entries: &[f32]) {
+        if self.forget.is_none() && self.beta.is_none() {
+            return self.append_kv(cache, entries);
+        }
+        let mut own = Scratch::new(self.width());
+        for entry in entries.chunks_exact(self.width()) {
+            own.copy_from_slice(entry);
+            self.append_one(cache, &mut own);
+        }
+    }
+
+    /// Queries of tokens at `positions`, `[tokens, EMBED]` → `[tokens, queries_width]`, written.
+    pub fn queries(&self, normed: &[f32], positions: &[usize], queries: &mut [f32]) {
+        let (width, step) = (self.layout.width(), self.queries_width());
+        apply(&self.query, normed, queries, step);
+        if let Some(gate) = &self.gate {
+            project(gate, normed, &mut queries[width..], step);
+        }
+        for (queries, &position) in queries.chunks_exact_mut(step).zip(positions) {
+            (self.transform).apply(&mut queries[..width], Side::Queries, position);
+        }
+    }
+
+    /// The heads' outputs for the last tokens of a sequence, which are in the cache themselves: `[tokens, queries_width]` →
+    /// `[tokens, heads_width]`, written.
+    pub fn attend(&self, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
+        let (width, step) = (self.layout.width(), self.queries_width());
+        self.heads.attend(cache, (queries, step), heads);
+        if self.gate.is_some() {
+            gate::apply(heads, width, (&queries[width..], step - width, step));
+        }
+    }
+
+    /// The output projection, `[tokens, heads_width]` → `[tokens, EMBED]`, written.
+    pub fn project(&self, heads: &[f32], out: &mut [f32]) {
+        apply(&self.proj, heads, out, self.proj.1.len());
     }
 
     /// Width of the keys and values of an entry.
@@ -249,72 +324,4 @@ fn pack_positions<const EMBED: usize>(
     let (w2, b2) = (host(&weights.w2), host(&weights.b2));
     let packed = Packed::new(View::rows(w2, b2.len()), w2.len() / b2.len(), b2.len());
     (packed, b2)
-}
-
-impl CachedLayer for CachedAttention<'_> {
-    fn width(&self) -> usize {
-        let of_heads = self.forget.iter().count() + self.beta.iter().count();
-        self.kv_entry() + of_heads * self.layout.heads
-    }
-
-    fn queries_width(&self) -> usize {
-        self.layout.width() + self.layout.gates()
-    }
-
-    fn heads_width(&self) -> usize {
-        self.layout.width()
-    }
-
-    fn cache_entries(&self, normed: &[f32], positions: &[usize], entries: &mut [f32]) {
-        let (kv, width) = (self.kv_entry(), self.width());
-        let values = kv - self.layout.kv_width();
-        if let Some(key) = &self.key {
-            apply(key, normed, entries, width);
-        }
-        apply(&self.value, normed, &mut entries[values..], width);
-        if let Some(forget) = &self.forget {
-            apply(forget, normed, &mut entries[kv..], width);
-        }
-        if let Some(beta) = &self.beta {
-            let column = width - self.layout.heads;
-            project(beta, normed, &mut entries[column..], width);
-        }
-        for (entry, &position) in entries.chunks_exact_mut(width).zip(positions) {
-            (self.transform).apply(&mut entry[..values], Side::Keys, position);
-        }
-    }
-
-    fn append(&self, cache: &mut KvCache, entries: &[f32]) {
-        if self.forget.is_none() && self.beta.is_none() {
-            return self.append_kv(cache, entries);
-        }
-        let mut own = Scratch::new(self.width());
-        for entry in entries.chunks_exact(self.width()) {
-            own.copy_from_slice(entry);
-            self.append_one(cache, &mut own);
-        }
-    }
-
-    fn queries(&self, normed: &[f32], positions: &[usize], queries: &mut [f32]) {
-        let (width, step) = (self.layout.width(), self.queries_width());
-        apply(&self.query, normed, queries, step);
-        if let Some(gate) = &self.gate {
-            project(gate, normed, &mut queries[width..], step);
-        }
-        for (queries, &position) in queries.chunks_exact_mut(step).zip(positions) {
-            (self.transform).apply(&mut queries[..width], Side::Queries, position);
-        }
-    }
-
-    fn attend(&self, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
-        let (width, step) = (self.layout.width(), self.queries_width());
-        self.heads.attend(cache, (queries, step), heads);
-        if self.gate.is_some() {
-            gate::apply(heads, width, (&queries[width..], step - width, step));
-        }
-    }
-
-    fn project(&self, heads: &[f32], out: &mut [f32]) {
-        apply(&self.proj, heads, out, self.proj.1.len());
-    }
 }

@@ -14,6 +14,7 @@ use super::cached::CachedAttention;
 use super::cross::{attended_keys, check_starts};
 use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
 use super::heads::HeadTile;
+use super::incremental::cached;
 use super::scoring::Bias;
 use super::separate_heads::SeparateHeads;
 use super::talking_heads::TalkingHeads;
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::decoding::{BoxedIncremental, BoxedIncrementalPairs, cached, cached_pairs};
+use crate::ops::decoding::BoxedIncremental;
 use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
@@ -56,7 +57,8 @@ impl AttentionOp<f32> for Cpu {
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        cached(norm, CachedAttention::new(weights, context), rows)
+        let layer = CachedAttention::new(weights, context);
+        cached(([true; 2], norm), layer, rows)
     }
 
     fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
@@ -80,10 +82,10 @@ impl AttentionOp<f32> for Cpu {
         (which, norm): (NormedStream, &'a Norm<EMBED, f32, Cpu>),
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, [queries, keys]): (usize, [usize; 2]),
-    ) -> BoxedIncrementalPairs<'a, EMBED, f32, Cpu> {
+    ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
         weights.layout.check_pair();
         let layer = CachedAttention::new(weights, queries.max(keys));
-        cached_pairs((which as usize, norm), layer, rows)
+        cached((which.flags(), norm), layer, rows)
     }
 }
 

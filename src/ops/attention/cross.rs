@@ -19,6 +19,13 @@ pub enum NormedStream {
     Keys,
 }
 
+impl NormedStream {
+    /// Whether the norm applies to queries, and to keys.
+    pub(super) fn flags(self) -> [bool; 2] {
+        [self == Self::Queries, self == Self::Keys]
+    }
+}
+
 impl Layout {
     /// Panics if the layout has no meaning for two streams. There may be more queries than keys, so distances to keys
     /// are undefined; other parts need every token to be both a query and a key.

@@ -7,9 +7,18 @@
 
 use std::ops::Range;
 
-use crate::ops::decoding::KvCache;
 use crate::ops::kernels::matmul::{Left, PANEL, Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::{weighted_sum, wide};
+
+/// The cached keys and values of one sequence.
+#[derive(Default)]
+pub struct KvCache {
+    /// Number of cached tokens.
+    pub tokens: usize,
+    /// The running sums of each token's forget gates: `[tokens, heads]`, or nothing.
+    pub sums: Vec<f32>,
+    blocks: Vec<Vec<f32>>,
+}
 
 /// Tokens per block: the columns of a panel of the matrix kernel.
 const BLOCK: usize = PANEL;

@@ -15,6 +15,7 @@ mod gate;
 pub(crate) mod head_attention;
 pub(crate) mod head_scores;
 pub(crate) mod heads;
+mod incremental;
 pub(crate) mod kv_cache;
 mod maps;
 mod qk_norm;
@@ -35,7 +36,7 @@ use dfdx::tensor::Tape;
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
-use super::decoding::{BoxedIncremental, BoxedIncrementalPairs};
+use super::decoding::BoxedIncremental;
 use super::dropout::Dropout;
 use super::parameters::Norm;
 use crate::data::ragged::Ragged;
@@ -144,5 +145,5 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
         norm: (NormedStream, &'a Norm<EMBED, N, Self>),
         weights: &'a AttentionWeights<EMBED, N, Self>,
         rows_and_longest: (usize, [usize; 2]),
-    ) -> BoxedIncrementalPairs<'a, EMBED, N, Self>;
+    ) -> BoxedIncremental<'a, EMBED, N, Self>;
 }

@@ -4,7 +4,6 @@
 //! A call may bring many new tokens of a sequence (prefill of a prompt) or one (a decoding step).
 //! Sequences with a common prefix share the computation of its cached keys and values.
 
-mod cpu;
 #[cfg(any(test, feature = "cuda"))]
 mod recomputing;
 #[cfg(test)]
@@ -15,36 +14,21 @@ use std::ops::Range;
 use dfdx::tensor::HasErr;
 
 use super::Stream;
-pub(crate) use cpu::{CachedLayer, KvCache, cached, cached_pairs};
 #[cfg(any(test, feature = "cuda"))]
-pub(crate) use recomputing::{recomputing, recomputing_pairs};
+pub(crate) use recomputing::recomputing;
 
-/// A sublayer, or a whole block, during incremental decoding: it holds what further tokens need of those that
-/// have been processed, and borrows its weights.
-///
-/// It computes the output for new tokens of some sequences, `[new tokens, EMBED]` → `[output tokens, EMBED]`.
-/// A new token attends to the tokens that its sequence has processed before and to those that precede it in
-/// the call. After a failure of the device the sublayer cannot be used any more.
-pub type BoxedIncremental<'a, const EMBED: usize, N, D> = Box<
-    dyn FnMut(
-            Stream<EMBED, N, D>,
-            &NewTokens<'_>,
-            OutputTokens,
-        ) -> Result<Stream<EMBED, N, D>, <D as HasErr>::Err>
-        + 'a,
->;
-
-/// A sublayer of two streams during incremental decoding, with what further queries need; it borrows its weights.
+/// A sublayer, or a whole block, during incremental decoding: it holds what further queries need of the keys that have
+/// been processed, and borrows its weights.
 ///
 /// It computes the output for new queries of some sequences, `[new queries, EMBED]` and `[new keys, EMBED]` →
-/// `[new queries, EMBED]`, without dropout. The last new query of a sequence attends to all its keys, the new
-/// ones included; the one before it to all but the last; and so on. Without new keys pass `None`: dfdx has no
-/// empty tensors. After a failure of the device the sublayer cannot be used any more.
-pub type BoxedIncrementalPairs<'a, const EMBED: usize, N, D> = Box<
+/// `[new queries, EMBED]`, without dropout. In self-attention the keys are the new tokens, and the queries those whose
+/// output is needed: all of them, then both are the same tensor, or the last ones. Without new keys pass `None`: dfdx has
+/// no empty tensors. After a failure of the device the sublayer cannot be used any more.
+pub type BoxedIncremental<'a, const EMBED: usize, N, D> = Box<
     dyn FnMut(
             &Stream<EMBED, N, D>,
             Option<&Stream<EMBED, N, D>>,
-            &NewPairs<'_>,
+            &NewTokens<'_>,
         ) -> Result<Stream<EMBED, N, D>, <D as HasErr>::Err>
         + 'a,
 >;
@@ -54,26 +38,14 @@ pub type BoxedIncrementalPairs<'a, const EMBED: usize, N, D> = Box<
 pub type BoxedPointwise<'a, const EMBED: usize, N, D> =
     Box<dyn Fn(Stream<EMBED, N, D>) -> Result<Stream<EMBED, N, D>, <D as HasErr>::Err> + 'a>;
 
-/// The next tokens of some sequences, concatenated.
+/// The next queries and keys of some sequences, concatenated.
 ///
-/// A prefix that several sequences have in common is listed once, with the first of them; the others
-/// refer to it.
+/// The last new query of a sequence attends to all its keys, the new ones included; the one before it to all but the
+/// last; and so on.
+///
+/// A prefix that several sequences have in common is listed once, with the first of them; the others refer to it.
 #[derive(Clone, Copy, Debug)]
 pub struct NewTokens<'a> {
-    /// The sequences that get new tokens, by number, each at most once.
-    pub sequences: &'a [usize],
-    /// Where each sequence's own new tokens (without a prefix that is listed with an earlier sequence) start,
-    /// and where the last one's end: `[sequences + 1]`. Each sequence has at least one.
-    pub starts: &'a [usize],
-    /// Position of each new token in its sequence, counted from 0.
-    pub positions: &'a [usize],
-    /// For each sequence the new tokens of earlier sequences that precede its own.
-    pub prefixes: &'a [Vec<Range<usize>>],
-}
-
-/// New queries and keys of some sequences, concatenated.
-#[derive(Clone, Copy, Debug)]
-pub struct NewPairs<'a> {
     /// The sequences, by number, each at most once.
     pub sequences: &'a [usize],
     /// Where the new queries of each sequence start, and where the last one's end: `[sequences + 1]`. Each
@@ -82,17 +54,27 @@ pub struct NewPairs<'a> {
     /// Position of each new query in its sequence, counted from 0: of the last one that of the sequence's last key, or
     /// later, because it attends to all keys.
     pub positions: &'a [usize],
-    /// Where the new keys of each sequence start, as for queries; a sequence that has keys already may get none.
+    /// Where the new keys of each sequence start (without a prefix that is listed with an earlier sequence), as for
+    /// queries; a sequence that has keys already may get none.
     pub keys: &'a [usize],
+    /// For each sequence the new keys of earlier sequences that precede its own.
+    pub prefixes: &'a [Vec<Range<usize>>],
 }
 
-/// For which of a sequence's own new tokens the output is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputTokens {
-    /// All of them.
-    All,
-    /// The last one; of the others only the cache entries are computed.
-    Last,
+/// One sequence of [`NewTokens`].
+pub(crate) struct NewOfSequence<'a> {
+    pub sequence: usize,
+    pub queries: Range<usize>,
+    pub prefix: &'a [Range<usize>],
+    /// The new keys after the prefix.
+    pub own: Range<usize>,
+}
+
+impl NewOfSequence<'_> {
+    /// The new keys in their order.
+    pub fn keys(&self) -> impl Iterator<Item = Range<usize>> {
+        self.prefix.iter().chain([&self.own]).cloned()
+    }
 }
 
 /// What lies between one start and the next.
@@ -101,33 +83,12 @@ fn ranges(starts: &[usize]) -> impl Iterator<Item = Range<usize>> {
 }
 
 impl NewTokens<'_> {
-    /// The own new tokens of each sequence.
-    pub(crate) fn own(&self) -> impl Iterator<Item = Range<usize>> {
-        ranges(self.starts)
-    }
-
     /// Panics if the lists do not fit together.
     pub(crate) fn check(&self) {
         let count = self.sequences.len();
-        assert_eq!((self.starts.len(), self.prefixes.len()), (count + 1, count));
-        assert_eq!(
-            self.positions.len(),
-            self.starts[count],
-            "one position per token"
-        );
-        assert!(
-            self.starts.is_sorted_by(|a, b| a < b),
-            "every sequence has a new token"
-        );
-    }
-}
-
-impl NewPairs<'_> {
-    /// Panics if the lists do not fit together.
-    pub(crate) fn check(&self) {
-        let count = self.sequences.len();
-        let starts = (self.queries.len(), self.keys.len());
-        assert_eq!(starts, (count + 1, count + 1));
+        let lengths = [self.queries.len(), self.keys.len()];
+        assert_eq!(lengths, [count + 1; 2]);
+        assert_eq!(self.prefixes.len(), count);
         let positions = self.positions.len();
         assert_eq!(positions, self.queries[count], "one position per query");
         let grows = self.queries.is_sorted_by(|a, b| a < b);
@@ -135,29 +96,24 @@ impl NewPairs<'_> {
         assert!(self.keys.is_sorted(), "keys of each sequence");
     }
 
-    /// Each sequence with its new queries and its new keys.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
-        let pairs = ranges(self.queries).zip(ranges(self.keys));
-        (self.sequences.iter().zip(pairs))
-            .map(|(&sequence, (queries, keys))| (sequence, queries, keys))
+    pub(crate) fn of_sequences(&self) -> impl Iterator<Item = NewOfSequence<'_>> {
+        let ranges = ranges(self.queries).zip(ranges(self.keys));
+        let prefixes = self.sequences.iter().zip(self.prefixes);
+        (prefixes.zip(ranges)).map(|((&sequence, prefix), (queries, own))| NewOfSequence {
+            sequence,
+            queries,
+            prefix,
+            own,
+        })
     }
 
     /// Position of each new key, given the number of keys that a sequence has already.
     pub(crate) fn positions_of_keys(&self, known: impl Fn(usize) -> usize) -> Vec<usize> {
-        let of_pair = |(sequence, _, keys): (usize, Range<usize>, Range<usize>)| {
-            (0..keys.len()).map(move |key| (sequence, key))
-        };
-        let keys = self.pairs().flat_map(of_pair);
-        keys.map(|(sequence, key)| known(sequence) + key).collect()
-    }
-}
-
-impl OutputTokens {
-    /// Those among a sequence's own new tokens.
-    pub(crate) fn of(self, own: &Range<usize>) -> Range<usize> {
-        match self {
-            Self::All => own.clone(),
-            Self::Last => own.end - 1..own.end,
-        }
+        let positions = self.of_sequences().flat_map(|new| {
+            let before: usize = new.prefix.iter().map(ExactSizeIterator::len).sum();
+            let first = known(new.sequence) + before;
+            first..first + new.own.len()
+        });
+        positions.collect()
     }
 }

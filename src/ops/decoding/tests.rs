@@ -18,6 +18,13 @@ fn alone(sequence: usize, own: usize) -> Input {
     (sequence, None, own)
 }
 
+/// For which of a sequence's new tokens there is a query.
+#[derive(Clone, Copy)]
+enum Queries {
+    All,
+    Last,
+}
+
 /// Calls of one sublayer, one after another.
 type Calls<'a> = &'a [&'a [Input]];
 
@@ -93,10 +100,12 @@ pub fn check_decoding<D, const EMBED: usize, F, E>(
         ],
     ];
     for calls in calls {
-        for outputs in [OutputTokens::All, OutputTokens::Last] {
+        for queries in [Queries::All, Queries::Last] {
             let (mut fast, mut exact) = (
                 fast(&weights_32, 50),
-                recomputing(50, |x, batch: &Ragged| exact(&weights_64, x, batch)),
+                recomputing(50, |[_, x], [_, starts]| {
+                    exact(&weights_64, x.clone(), &Ragged::of_starts(starts.to_vec()))
+                }),
             );
             let mut lengths = vec![0; 50];
             for (salt, call) in calls.iter().enumerate() {
@@ -105,7 +114,7 @@ pub fn check_decoding<D, const EMBED: usize, F, E>(
                     device,
                     &mut fast,
                     &mut exact,
-                    (call, outputs),
+                    (call, queries),
                     &mut lengths,
                     (x, tolerance),
                 );
@@ -118,7 +127,7 @@ fn check_one<D: Device<f32>, const EMBED: usize>(
     device: &D,
     fast: &mut BoxedIncremental<'_, EMBED, f32, D>,
     exact: &mut BoxedIncremental<'_, EMBED, f64, Cpu>,
-    (call, outputs): (&[Input], OutputTokens),
+    (call, of_call): (&[Input], Queries),
     lengths: &mut [usize],
     (salt, tolerance): (f64, f64),
 ) {
@@ -137,18 +146,41 @@ fn check_one<D: Device<f32>, const EMBED: usize>(
         starts.push(end + own);
     }
     let sequences: Vec<usize> = call.iter().map(|(sequence, ..)| *sequence).collect();
+    let (queries, rows): (Vec<usize>, Vec<usize>) = match of_call {
+        Queries::All => (starts.clone(), (0..positions.len()).collect()),
+        Queries::Last => (
+            (0..starts.len()).collect(),
+            starts[1..].iter().map(|end| end - 1).collect(),
+        ),
+    };
+    let positions: Vec<usize> = rows.iter().map(|&row| positions[row]).collect();
     let new = NewTokens {
         sequences: &sequences,
-        starts: &starts,
+        queries: &queries,
         positions: &positions,
+        keys: &starts,
         prefixes: &prefixes,
     };
-    let x = numbers(starts[sequences.len()] * EMBED, salt);
-    let shape = (starts[sequences.len()], Const::<EMBED>);
-    let x_32 = device.tensor_from_vec(x.iter().map(|&v| v as f32).collect(), shape);
-    let y = fast(x_32, &new, outputs).expect("a sublayer").as_vec();
-    let truth = exact(Cpu::default().tensor_from_vec(x, shape), &new, outputs);
-    let truth = truth.expect("a sublayer").as_vec();
+    let keys = numbers(starts[sequences.len()] * EMBED, salt);
+    let queries = rows.iter().flat_map(|row| &keys[row * EMBED..][..EMBED]);
+    let queries: Vec<f64> = queries.copied().collect();
+    let single = |x: &[f64]| {
+        let x: Vec<f32> = x.iter().map(|&v| v as f32).collect();
+        let shape = (x.len() / EMBED, Const::<EMBED>);
+        device.tensor_from_vec(x, shape)
+    };
+    let double = |x: Vec<f64>| {
+        let shape = (x.len() / EMBED, Const::<EMBED>);
+        Cpu::default().tensor_from_vec(x, shape)
+    };
+    let keys_32 = single(&keys);
+    let queries_32 = match of_call {
+        Queries::All => keys_32.clone(),
+        Queries::Last => single(&queries),
+    };
+    let y = fast(&queries_32, Some(&keys_32), &new).expect("a sublayer");
+    let truth = exact(&double(queries), Some(&double(keys)), &new).expect("a sublayer");
+    let (y, truth) = (y.as_vec(), truth.as_vec());
     let y: Vec<f64> = y.into_iter().map(f64::from).collect();
     assert_close(&format!("{call:?}"), &y, &truth, tolerance, 0.0);
 }

@@ -1,11 +1,12 @@
 //! An attention sublayer during incremental decoding on a GPU.
 
-use dfdx::shapes::{Const, HasShape};
+use cudarc::driver::CudaSlice;
+use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cuda, CudaError, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
 use crate::ops::Stream;
-use crate::ops::attention::{AttentionWeights, FromHeads};
+use crate::ops::attention::AttentionWeights;
 use crate::ops::bridge::cuda::address;
 use crate::ops::cuda::heads::HeadLayout;
 use crate::ops::cuda::kv_cache::{GpuKvCache, Positions, VisibleKeys};
@@ -15,35 +16,37 @@ use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::{NormedRows, Rows};
 use crate::ops::cuda::sublayer::{norm_of, stream_of};
 use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
-use crate::ops::decoding::{
-    BoxedIncremental, BoxedIncrementalPairs, NewPairs, NewTokens, OutputTokens,
-};
+use crate::ops::decoding::{BoxedIncremental, NewTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::Norm;
 
-/// Projects the heads' outputs and adds the residual: `y = x + proj(heads)`, for the rows of `x` that
-/// `picked` lists, or its first rows if that is null.
-fn add_projected<const EMBED: usize>(
-    gpu: &Gpu,
-    proj: &FromHeads<EMBED, f32, Cuda>,
-    (x, picked): (&Stream<EMBED, f32, Cuda>, Address),
-    (heads, count): (&Buffer, usize),
-) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-    let rows = Rows { gpu, width: EMBED };
-    let out = gpu.scratch(count * EMBED)?;
-    let from = Matrix::new(at(heads), proj.widths().0);
-    let to = stream_of::<EMBED>(&out);
-    apply_without_bias(gpu, proj, count, from, to)?;
-    let y: Stream<EMBED, f32, Cuda> = x.device().try_zeros_like(&(count, Const::<EMBED>))?;
-    let branch = (at(&out), address(&proj.bias));
-    let from = (address(x), picked);
-    rows.residual(from, branch, address(&y), Dropout::NONE, count)?;
-    Ok(y)
+/// New tokens of a stream, ready for the projections.
+struct Inputs<const EMBED: usize> {
+    x: Stream<EMBED, f32, Cuda>,
+    /// The same after the norm, if it applies to them.
+    normed: Option<NormedRows>,
+    /// Position of each in its sequence.
+    positions: CudaSlice<u32>,
+}
+
+impl<const EMBED: usize> Inputs<EMBED> {
+    fn rows(&self) -> Matrix {
+        match &self.normed {
+            Some(normed) => stream_of::<EMBED>(&normed.rows),
+            None => Matrix::new(address(&self.x), EMBED),
+        }
+    }
+
+    fn positions(&self) -> Positions {
+        (at(&self.positions), self.x.shape().0)
+    }
 }
 
 /// An attention sublayer with its KV cache.
 pub struct CachedAttention<'a, const EMBED: usize> {
     norm: &'a Norm<EMBED, f32, Cuda>,
+    /// Whether the norm applies to queries, and to keys.
+    normed: [bool; 2],
     weights: &'a AttentionWeights<EMBED, f32, Cuda>,
     cache: GpuKvCache,
 }
@@ -51,12 +54,13 @@ pub struct CachedAttention<'a, const EMBED: usize> {
 impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
     /// With empty caches; `size` is the number of sequences and the room for tokens of each.
     pub fn new(
-        norm: &'a Norm<EMBED, f32, Cuda>,
+        (normed, norm): ([bool; 2], &'a Norm<EMBED, f32, Cuda>),
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         size: (usize, usize),
     ) -> Self {
         Self {
             norm,
+            normed,
             weights,
             cache: GpuKvCache::new(HeadLayout::of(weights), size),
         }
@@ -64,22 +68,32 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
 
     /// As one function.
     pub fn boxed(mut self) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
-        Box::new(move |x, new, outputs| self.try_decode(x, new, outputs))
+        Box::new(move |queries, keys, new| self.try_decode(queries, keys, new))
     }
 
-    /// The same where queries come from a stream of their own. The norm applies to queries (0) or to keys (1).
-    pub fn boxed_pairs(mut self, which: usize) -> BoxedIncrementalPairs<'a, EMBED, f32, Cuda> {
-        Box::new(move |queries, keys, new| self.try_decode_pairs(which, queries, keys, new))
-    }
-
-    /// Cache entries of tokens, `from: [count, EMBED]`, at the given positions: see [`GpuKvCache::append`].
-    fn cache_entries(
+    fn inputs(
         &self,
         gpu: &Gpu,
-        from: Matrix,
-        placed: Positions,
-    ) -> Result<Buffer, CudaError> {
-        let (of, layout, (positions, count)) = (self.weights, &self.cache.layout, placed);
+        (x, is_normed): (&Stream<EMBED, f32, Cuda>, bool),
+        positions: &[usize],
+    ) -> Result<Inputs<EMBED>, CudaError> {
+        let x = x.clone().try_contiguous()?;
+        let rows = Rows { gpu, width: EMBED };
+        let normed = is_normed
+            .then(|| rows.normalise(address(&x), norm_of(self.norm), NULL, x.shape().0))
+            .transpose()?;
+        let positions = gpu.upload_indices(positions.iter().copied())?;
+        Ok(Inputs {
+            x,
+            normed,
+            positions,
+        })
+    }
+
+    /// Cache entries of tokens: see [`GpuKvCache::append`].
+    fn cache_entries(&self, gpu: &Gpu, tokens: &Inputs<EMBED>) -> Result<Buffer, CudaError> {
+        let (of, layout, from) = (self.weights, &self.cache.layout, tokens.rows());
+        let (positions, count) = tokens.positions();
         let kv = layout.of.kv_width();
         let width = 2 * kv + layout.numbers();
         let entries = gpu.scratch(count * width)?;
@@ -91,7 +105,7 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
             None => apply_each(gpu, [value], count, from, values)?,
         }
         match &of.positions {
-            Some(table) => table.lay_keys(gpu, &layout.of, keys, placed)?,
+            Some(table) => table.lay_keys(gpu, &layout.of, keys, tokens.positions())?,
             None => self.transform(gpu, keys, ([0, layout.of.kv_heads], count), positions)?,
         }
         if let Some(forget) = &of.forget {
@@ -104,17 +118,13 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         Ok(entries)
     }
 
-    /// Queries of tokens at the given positions: `[count, width]`.
-    fn queries(
-        &self,
-        gpu: &Gpu,
-        from: Matrix,
-        (positions, count): Positions,
-    ) -> Result<Buffer, CudaError> {
-        let layout = self.weights.layout;
+    /// Queries of tokens: `[tokens, width]`.
+    fn queries(&self, gpu: &Gpu, tokens: &Inputs<EMBED>) -> Result<Buffer, CudaError> {
+        let (layout, (positions, count)) = (self.weights.layout, tokens.positions());
         let queries = gpu.scratch(count * layout.width())?;
         let to = Matrix::new(at(&queries), layout.width());
-        apply_each(gpu, [Layer::of(self.weights.to_queries())], count, from, to)?;
+        let layer = Layer::of(self.weights.to_queries());
+        apply_each(gpu, [layer], count, tokens.rows(), to)?;
         self.transform(gpu, to, ([layout.heads, 0], count), positions)?;
         Ok(queries)
     }
@@ -137,115 +147,58 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         by_map.transform(gpu, of_maps, positions)
     }
 
-    /// The output for the tokens in `from`, given their positions and visible keys; `x` as in
-    /// [`add_projected`].
+    /// The output for tokens, given their visible keys: the heads' outputs, projected and added to the residual.
     fn answer(
         &self,
         gpu: &Gpu,
-        from: Matrix,
-        (positions, visible): (Address, &VisibleKeys),
-        x: (&Stream<EMBED, f32, Cuda>, Address),
+        tokens: &Inputs<EMBED>,
+        visible: &VisibleKeys,
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-        let count = visible.queries();
-        let queries = self.queries(gpu, from, (positions, count))?;
+        let (proj, count) = (&self.weights.proj, visible.queries());
+        let queries = self.queries(gpu, tokens)?;
         let heads = (self.weights).attend_to_cache(gpu, &self.cache, queries, visible)?;
         let gate = (self.weights.gate.as_ref(), &heads);
-        let gated = Gated::new(gpu, &self.cache.layout, gate, (from, count))?;
-        let out = gated.map_or(heads, |gated| gated.output);
-        add_projected(gpu, &self.weights.proj, x, (&out, count))
+        let gated = Gated::new(gpu, &self.cache.layout, gate, (tokens.rows(), count))?;
+        let heads = gated.map_or(heads, |gated| gated.output);
+        let out = gpu.scratch(count * EMBED)?;
+        let from = Matrix::new(at(&heads), proj.widths().0);
+        apply_without_bias(gpu, proj, count, from, stream_of::<EMBED>(&out))?;
+        let y = tokens.x.device().try_zeros_like(tokens.x.shape())?;
+        let (x, branch) = ((address(&tokens.x), NULL), (at(&out), address(&proj.bias)));
+        let rows = Rows { gpu, width: EMBED };
+        rows.residual(x, branch, address(&y), Dropout::NONE, count)?;
+        Ok(y)
     }
 
     fn try_decode(
         &mut self,
-        x: Stream<EMBED, f32, Cuda>,
-        new: &NewTokens<'_>,
-        outputs: OutputTokens,
-    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-        new.check();
-        let x = x.try_contiguous()?;
-        let (gpu, tokens) = (gpu(), x.shape().0);
-        let gpu: &Gpu = &gpu;
-        let rows = Rows { gpu, width: EMBED };
-
-        // Keys and values of all new tokens, appended to the caches of their own and of dependent
-        // sequences.
-        let on_device = gpu.upload_indices(new.positions.iter().copied())?;
-        let normed = rows.normalise(address(&x), norm_of(self.norm), NULL, tokens)?;
-        let from = stream_of::<EMBED>(&normed.rows);
-        let entries = self.cache_entries(gpu, from, (at(&on_device), tokens))?;
-        let read = (new.sequences.iter().zip(new.prefixes).zip(new.own())).flat_map(
-            |((&row, before), own)| {
-                let all = before.iter().cloned().chain([own]);
-                all.map(move |tokens| (row, tokens))
-            },
-        );
-        self.cache.append(gpu, &entries, read)?;
-
-        // The queries of the output tokens attend to the caches.
-        let (mut picked, mut visible) = (vec![], vec![]);
-        for (&row, own) in new.sequences.iter().zip(new.own()) {
-            let beyond = self.cache.length(row) - own.len();
-            for token in outputs.of(&own) {
-                picked.push(token);
-                visible.push((row, beyond + token - own.start + 1));
-            }
-        }
-        let visible = VisibleKeys::of(gpu, &visible)?;
-        if picked.len() == tokens {
-            return self.answer(gpu, from, (at(&on_device), &visible), (&x, NULL));
-        }
-        let on_device = gpu.upload_indices(picked.iter().map(|&token| new.positions[token]))?;
-        let picked = gpu.upload_indices(picked)?;
-        let norm = norm_of(self.norm);
-        let normed = rows.normalise(address(&x), norm, at(&picked), visible.queries())?;
-        let from = stream_of::<EMBED>(&normed.rows);
-        self.answer(gpu, from, (at(&on_device), &visible), (&x, at(&picked)))
-    }
-
-    /// The rows of one of two streams after the norm, if it applies to it: in a new buffer, or as they are.
-    fn input(
-        &self,
-        rows: &Rows<'_>,
-        (x, is_normed): (&Stream<EMBED, f32, Cuda>, bool),
-    ) -> Result<(Option<NormedRows>, Matrix), CudaError> {
-        if !is_normed {
-            return Ok((None, Matrix::new(address(x), EMBED)));
-        }
-        let normed = rows.normalise(address(x), norm_of(self.norm), NULL, x.shape().0)?;
-        let matrix = stream_of::<EMBED>(&normed.rows);
-        Ok((Some(normed), matrix))
-    }
-
-    /// The same as [`Self::try_decode`] for two streams; the norm applies to queries (0) or to keys (1).
-    fn try_decode_pairs(
-        &mut self,
-        which: usize,
-        x: &Stream<EMBED, f32, Cuda>,
+        queries: &Stream<EMBED, f32, Cuda>,
         keys: Option<&Stream<EMBED, f32, Cuda>>,
-        new: &NewPairs<'_>,
+        new: &NewTokens<'_>,
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
         new.check();
         let gpu = gpu();
         let gpu: &Gpu = &gpu;
-        let rows = Rows { gpu, width: EMBED };
+        let of_queries = self.inputs(gpu, (queries, self.normed[0]), new.positions)?;
         if let Some(keys) = keys {
-            let (keys, count) = (keys.clone().try_contiguous()?, keys.shape().0);
             let positions = new.positions_of_keys(|sequence| self.cache.length(sequence));
-            let on_device = gpu.upload_indices(positions)?;
-            let (_kept, from) = self.input(&rows, (&keys, which == 1))?;
-            let entries = self.cache_entries(gpu, from, (at(&on_device), count))?;
-            let read = new.pairs().map(|(sequence, _, keys)| (sequence, keys));
+            // In self-attention both may be one stream, which goes through the norm once.
+            let is_same = self.normed == [true; 2] && address(keys) == address(queries);
+            let of_keys = (!is_same)
+                .then(|| self.inputs(gpu, (keys, self.normed[1]), &positions))
+                .transpose()?;
+            let entries = self.cache_entries(gpu, of_keys.as_ref().unwrap_or(&of_queries))?;
+            let read = new
+                .of_sequences()
+                .flat_map(|new| new.keys().map(move |keys| (new.sequence, keys)));
             self.cache.append(gpu, &entries, read)?;
         }
         // The last new query of a sequence attends to all its keys, the one before it to all but the last.
-        let visible = new.pairs().flat_map(|(sequence, queries, _)| {
-            let (keys, count) = (self.cache.length(sequence), queries.len());
-            (0..count).map(move |query| (sequence, keys + 1 + query - count))
+        let visible = new.of_sequences().flat_map(|new| {
+            let (keys, count) = (self.cache.length(new.sequence), new.queries.len());
+            (0..count).map(move |query| (new.sequence, keys + 1 + query - count))
         });
         let visible = VisibleKeys::of(gpu, &visible.collect::<Vec<_>>())?;
-        let on_device = gpu.upload_indices(new.positions.iter().copied())?;
-        let x = x.clone().try_contiguous()?;
-        let (_kept, from) = self.input(&rows, (&x, which == 0))?;
-        self.answer(gpu, from, (at(&on_device), &visible), (&x, NULL))
+        self.answer(gpu, &of_queries, &visible)
     }
 }

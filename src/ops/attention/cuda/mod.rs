@@ -14,9 +14,7 @@ use crate::ops::Stream;
 use crate::ops::cuda::gpu;
 use crate::ops::cuda::heads::{Attention, HeadLayout, WIDEST};
 use crate::ops::cuda::sublayer::{try_residual, try_residual_of};
-use crate::ops::decoding::{
-    BoxedIncremental, BoxedIncrementalPairs, recomputing, recomputing_pairs,
-};
+use crate::ops::decoding::{BoxedIncremental, recomputing};
 use crate::ops::parameters::Norm;
 use branch::AttentionBranch;
 use cached::CachedAttention;
@@ -50,12 +48,13 @@ impl AttentionOp<f32> for Cuda {
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         if !has_kernels(&weights.layout, 1) {
-            return recomputing(rows, move |x, batch: &Ragged| {
-                let none = AttentionDropout::none(batch.longest());
-                reference::attention(x, norm, weights, batch, none)
+            return recomputing(rows, move |[_, x], [_, starts]| {
+                let documents = Ragged::of_starts(starts.to_vec());
+                let none = AttentionDropout::none(documents.longest());
+                reference::attention(x.clone(), norm, weights, &documents, none)
             });
         }
-        CachedAttention::new(norm, weights, (rows, context)).boxed()
+        CachedAttention::new(([true; 2], norm), weights, (rows, context)).boxed()
     }
 
     fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cuda>>(
@@ -88,18 +87,15 @@ impl AttentionOp<f32> for Cuda {
         (which, norm): (NormedStream, &'a Norm<EMBED, f32, Cuda>),
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, [_, keys]): (usize, [usize; 2]),
-    ) -> BoxedIncrementalPairs<'a, EMBED, f32, Cuda> {
+    ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         weights.layout.check_pair();
         if !has_kernels(&weights.layout, 2) {
-            return recomputing_pairs(
-                rows,
-                move |streams: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
-                    let (norm, none) = ((which, norm), AttentionDropout::none(keys));
-                    reference::cross_attention(streams, norm, weights, starts, none, NoneTape)
-                },
-            );
+            return recomputing(rows, move |streams, starts| {
+                let (norm, none) = ((which, norm), AttentionDropout::none(keys));
+                reference::cross_attention(streams, norm, weights, starts, none, NoneTape)
+            });
         }
-        CachedAttention::new(norm, weights, (rows, keys)).boxed_pairs(which as usize)
+        CachedAttention::new((which.flags(), norm), weights, (rows, keys)).boxed()
     }
 }
 

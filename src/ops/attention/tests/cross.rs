@@ -4,7 +4,7 @@ use dfdx::shapes::Const;
 use dfdx::tensor::{NoneTape, SplitTape, TensorFromVec};
 
 use super::*;
-use crate::ops::decoding::{NewPairs, recomputing_pairs};
+use crate::ops::decoding::{NewTokens, recomputing};
 use crate::ops::embedding::{self, EmbeddingOp, LookupTable};
 use crate::ops::maps::normed as after_norm;
 use crate::ops::maps::tests::check_maps;
@@ -158,13 +158,10 @@ fn check_decoding<D: AttentionOp<f32>>(
     let mut fast = D::incremental_cross_attention((normed, norm), projections, (60, [128; 2]));
     let (norm, projections) = &weights_64;
     let none = AttentionDropout::none(128);
-    let mut exact = recomputing_pairs(
-        60,
-        |x: [&Stream<12, f64, Cpu>; 2], starts: [&[usize]; 2]| {
-            let norm = (normed, norm);
-            reference::cross_attention(x, norm, projections, starts, none, NoneTape)
-        },
-    );
+    let mut exact = recomputing(60, |x, starts| {
+        let norm = (normed, norm);
+        reference::cross_attention(x, norm, projections, starts, none, NoneTape)
+    });
     let mut lengths = vec![0; 60];
     for (call, salt) in calls.iter().zip(20..) {
         let sequences: Vec<usize> = call.iter().map(|(sequence, ..)| *sequence).collect();
@@ -176,11 +173,12 @@ fn check_decoding<D: AttentionOp<f32>>(
             queries.push(queries[queries.len() - 1] + of_queries);
             keys.push(keys[keys.len() - 1] + of_keys);
         }
-        let new = NewPairs {
+        let new = NewTokens {
             sequences: &sequences,
             queries: &queries,
             positions: &positions,
             keys: &keys,
+            prefixes: &vec![vec![]; sequences.len()],
         };
         let [x, y] = [&queries, &keys].map(|starts| {
             let count = starts[starts.len() - 1];
