@@ -16,7 +16,7 @@ use super::Stream;
 use super::bridge::{host, set_gradient, take_gradient};
 use super::decoding::BoxedPointwise;
 use super::dropout::Dropout;
-use super::kernels::matmul::{Left, Packed, Part, Pass, Target, View, linear, multiply};
+use super::kernels::matmul::{Packed, Part, Pass, Target, View, linear, multiply};
 use super::kernels::rows::{
     RowNorm, drop_and_add, drop_into, normalise, normalise_backward, normed_rows,
 };
@@ -199,7 +199,7 @@ impl<const EMBED: usize> Layer for Projection<EMBED, f32, Cpu> {
 /// `y = x Wᵀ + b`, where `y` has row stride `step`; `x: [rows, inputs]`.
 pub(super) fn apply((weight, bias): &PackedLinear<'_>, x: &[f32], y: &mut [f32], step: usize) {
     let (inputs, target) = (weight.depth(), Target::biased(y, step, bias));
-    let left = Left::Rows(x, inputs);
+    let left = View::rows(x, inputs);
     multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
 }
 
@@ -214,7 +214,7 @@ pub(super) fn pack_projection<const EMBED: usize>(
 /// `y = x Wᵀ`, where `y` has row stride `step`; `x: [rows, inputs]`.
 pub(super) fn project(weight: &Packed<'_>, x: &[f32], y: &mut [f32], step: usize) {
     let (inputs, target) = (weight.depth(), Target::set(y, step));
-    let left = Left::Rows(x, inputs);
+    let left = View::rows(x, inputs);
     multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
 }
 
@@ -222,7 +222,7 @@ pub(super) fn project(weight: &Packed<'_>, x: &[f32], y: &mut [f32], step: usize
 /// of `inputs`.
 pub(super) fn back((weight, bias): &PackedLinear<'_>, dy: &[f32], dx: &mut [f32], inputs: usize) {
     let outputs = bias.len();
-    let (left, target) = (Left::Rows(dy, outputs), Target::set(dx, inputs));
+    let (left, target) = (View::rows(dy, outputs), Target::set(dx, inputs));
     multiply(dy.len() / outputs, left, weight, 1.0, Part::Whole, target);
 }
 

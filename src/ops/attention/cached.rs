@@ -14,7 +14,7 @@ use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, forget, gate, kv_cache};
 use crate::ops::bridge::host;
 use crate::ops::decoding::{CachedLayer, KvCache};
-use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
+use crate::ops::kernels::matmul::{Packed, Part, Pass, Target, View, multiply};
 use crate::ops::kernels::rows::{sigmoid, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::{PackedLinear, apply, pack_linear, pack_projection, project};
@@ -212,7 +212,7 @@ impl CachedHeads<'_> {
         let queries = &queries[head * self.layout.head_dim + first..];
         if let Some((keys, bias)) = &self.position_scores {
             let target = Target::biased(scores, score_step, bias);
-            return multiply(n, Left::Rows(queries, step), keys, 1.0, Part::Whole, target);
+            return multiply(n, View::rows(queries, step), keys, 1.0, Part::Whole, target);
         }
         let (scale, queries) = (self.layout.scale() as f32, (n, queries, step));
         let keys = (self.shared(head), first..first + width);

@@ -7,7 +7,7 @@
 
 use super::head_scores::{AddendGradient, HeadScores};
 use super::heads::step;
-use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
+use crate::ops::kernels::matmul::{Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::{sigmoid, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
@@ -52,7 +52,7 @@ impl Correction<'_> {
         let [retrieved, errors, corrected] = cut(lengths(n, head_dim), kept);
         let keys = Packed::new(self.keys.t(), head_dim, n);
         let target = Target::set(retrieved, step);
-        multiply(n, self.keys.left(), &keys, 1.0, Part::LowerResult, target);
+        multiply(n, self.keys, &keys, 1.0, Part::LowerResult, target);
         wide!({
             for (query, row) in retrieved.chunks_exact_mut(step).enumerate() {
                 self.scores.addend.grow(&mut row[..query], query, 0);
@@ -109,7 +109,7 @@ impl Correction<'_> {
         let (n, head_dim, step) = (self.tokens, self.head_dim, step(self.tokens));
         let mut dretrieved = Scratch::new(n * step);
         let values = Packed::new(View::rows(corrected, head_dim).t(), head_dim, n);
-        let left = Left::Rows(derrors, head_dim);
+        let left = View::rows(derrors, head_dim);
         let target = Target::set(&mut dretrieved, step);
         multiply(n, left, &values, -1.0, Part::LowerResult, target);
         wide!({
@@ -129,13 +129,13 @@ impl Correction<'_> {
         let mut dkeys = Scratch::new(n * head_dim);
         let keys = Packed::new(self.keys, n, head_dim);
         let target = Target::set(&mut dkeys, head_dim);
-        let left = Left::Rows(dretrieved, step);
+        let left = View::rows(dretrieved, step);
         multiply(n, left, &keys, 1.0, Part::LowerLeft, target);
         let target = Target {
             add: true,
             ..Target::set(&mut dkeys, head_dim)
         };
-        let left = Left::Columns(dretrieved, step);
+        let left = View::rows(dretrieved, step).t();
         multiply(n, left, &keys, 1.0, Part::UpperLeft, target);
         dkeys
     }

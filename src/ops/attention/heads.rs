@@ -3,7 +3,7 @@
 
 use super::head_scores::{AddendGradient, HeadScores};
 use super::{AttentionDropout, Layout};
-use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
+use crate::ops::kernels::matmul::{Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::{LANES, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
@@ -119,22 +119,21 @@ impl HeadTile {
     /// Writes the scores of `width` channels of queries and keys, at and below the diagonal, to a target which may have a
     /// bias.
     pub fn products(&self, [q, k]: [View<'_>; 2], width: usize, target: Target<'_>) {
-        let keys = Packed::new(k.t(), width, self.keys);
-        let (left, part) = (q.left(), Part::LowerResult);
-        multiply(self.queries, left, &keys, self.scale(), part, target);
+        let (keys, scale) = (Packed::new(k.t(), width, self.keys), self.scale());
+        multiply(self.queries, q, &keys, scale, Part::LowerResult, target);
     }
 
     /// The gradient of the queries in [`Self::products`], from that of the scores.
     pub fn queries_gradient(&self, dscores: &[f32], k: View<'_>, width: usize, to: Target<'_>) {
         let (keys, scale) = (Packed::new(k, self.keys, width), self.scale());
-        let left = Left::Rows(dscores, step(self.keys));
+        let left = View::rows(dscores, step(self.keys));
         multiply(self.queries, left, &keys, scale, Part::LowerLeft, to);
     }
 
     /// The gradient of the keys.
     pub fn keys_gradient(&self, dscores: &[f32], q: View<'_>, width: usize, to: Target<'_>) {
         let (queries, scale) = (Packed::new(q, self.queries, width), self.scale());
-        let left = Left::Columns(dscores, step(self.keys));
+        let left = View::rows(dscores, step(self.keys)).t();
         multiply(self.keys, left, &queries, scale, Part::UpperLeft, to);
     }
 
@@ -146,7 +145,7 @@ impl HeadTile {
     pub fn apply_weights(&self, weights: &[f32], values: Values<'_>, out: Target<'_>) {
         let weights = &weights[..self.cells()];
         let dropped = self.with_dropout(weights);
-        let left = Left::Rows(dropped.as_deref().unwrap_or(weights), step(self.keys));
+        let left = View::rows(dropped.as_deref().unwrap_or(weights), step(self.keys));
         let values = Packed::new(values.rows, self.keys, values.width);
         multiply(self.queries, left, &values, 1.0, Part::LowerLeft, out);
     }
@@ -163,21 +162,14 @@ impl HeadTile {
         let (queries, keys, step) = (self.queries, self.keys, step(self.keys));
         let weights = &weights[..self.cells()];
         let dropped = self.with_dropout(weights);
-        let left = Left::Columns(dropped.as_deref().unwrap_or(weights), step);
+        let left = View::rows(dropped.as_deref().unwrap_or(weights), step).t();
         let douts = Packed::new(dout, queries, values.width);
         multiply(keys, left, &douts, 1.0, Part::UpperLeft, dvalues);
 
         let mut dweights = Scratch::new(queries * step);
         let target = Target::set(&mut dweights, step);
         let values = Packed::new(values.rows.t(), values.width, keys);
-        multiply(
-            queries,
-            dout.left(),
-            &values,
-            1.0,
-            Part::LowerResult,
-            target,
-        );
+        multiply(queries, dout, &values, 1.0, Part::LowerResult, target);
         let dropout = self.dropout.weights;
         if !dropout.is_none() {
             wide!({

@@ -9,7 +9,7 @@ use crate::ops::Stream;
 use crate::ops::decoding::BoxedPointwise;
 use crate::ops::dropout::Dropout;
 use crate::ops::kernels::matmul::{
-    Left, Packed, Part, Pass, Target, multiply, row_step, weight_gradient,
+    Packed, Part, Pass, Target, View, multiply, row_step, weight_gradient,
 };
 use crate::ops::kernels::rows::{gelu, silu, squared_relu, sum_rows, wide};
 use crate::ops::kernels::scratch::Scratch;
@@ -89,7 +89,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
         for ((normed, hidden), out) in tiles {
             let rows = normed.len() / EMBED;
             for (layer, (weight, bias)) in weights.hidden.iter().enumerate() {
-                let left = Left::Rows(normed, EMBED);
+                let left = View::rows(normed, EMBED);
                 let target = Target::biased(&mut hidden[layer * HIDDEN..], step, bias);
                 multiply(rows, left, weight, 1.0, Part::Whole, target);
             }
@@ -102,7 +102,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
                     activation.forward::<HIDDEN>(hidden, &mut active[..HIDDEN]);
                 }
             });
-            let left = Left::Rows(active, active_step);
+            let left = View::rows(active, active_step);
             let target = Target::biased(out, EMBED, contract_bias);
             multiply(rows, left, contract, 1.0, Part::Whole, target);
         }
@@ -132,7 +132,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             .zip(hidden.chunks(TILE_ROWS * step));
         for (tile, (((dout, dnormed), dhidden), hidden)) in tiles.enumerate() {
             let rows = dout.len() / EMBED;
-            let (left, target) = (Left::Rows(dout, EMBED), Target::set(dhidden, step));
+            let (left, target) = (View::rows(dout, EMBED), Target::set(dhidden, step));
             multiply(rows, left, &weights.contract.0, 1.0, Part::Whole, target);
             wide!({
                 let rows = hidden
@@ -144,7 +144,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
                 }
             });
             for (layer, (weight, _)) in weights.hidden.iter().enumerate() {
-                let left = Left::Rows(&dhidden[layer * HIDDEN..], step);
+                let left = View::rows(&dhidden[layer * HIDDEN..], step);
                 let target = Target {
                     add: layer > 0,
                     ..Target::set(dnormed, EMBED)

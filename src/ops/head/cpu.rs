@@ -12,7 +12,7 @@ use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{
-    Left, Packed, Part, Pass, Target, linear, multiply, weight_gradient,
+    Packed, Part, Pass, Target, View, linear, multiply, weight_gradient,
 };
 use crate::ops::kernels::rows::{
     RowNorm, exp, normalise, normalise_backward, normed_rows, sum_of, wide,
@@ -146,7 +146,7 @@ fn project<const EMBED: usize, const VOCAB: usize>(
 ) {
     let mut normed = Scratch::new(x.len());
     normalise(x, weights.0, &mut normed);
-    let (left, target) = (Left::Rows(&normed, EMBED), Target::set(logits, VOCAB));
+    let (left, target) = (View::rows(&normed, EMBED), Target::set(logits, VOCAB));
     multiply(x.len() / EMBED, left, &weights.1, 1.0, Part::Whole, target);
 }
 
@@ -187,7 +187,7 @@ fn backward<const EMBED: usize, const VOCAB: usize>(
     let rows = x.len() / EMBED;
     dlogits.iter_mut().for_each(|d| *d *= scale);
     let mut dnormed = Scratch::new(x.len());
-    let left = Left::Rows(&dlogits, VOCAB);
+    let left = View::rows(&dlogits, VOCAB);
     let target = Target::set(&mut dnormed, EMBED);
     multiply(rows, left, &weights.1, 1.0, Part::Whole, target);
     let norm = weights.0;
