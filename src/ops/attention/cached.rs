@@ -17,7 +17,7 @@ use crate::ops::decoding::{CachedLayer, KvCache};
 use crate::ops::kernels::matmul::{Packed, Part, Pass, Target, View, multiply};
 use crate::ops::kernels::rows::{sigmoid, wide};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::residual::{PackedLinear, apply, pack_linear, pack_projection, project};
+use crate::ops::residual::{PackedLinear, apply, pack_linear};
 
 /// The projections, packed, and how heads attend to a cache.
 ///
@@ -30,8 +30,8 @@ pub struct CachedAttention<'a> {
     query: PackedLinear<'a>,
     proj: PackedLinear<'a>,
     forget: Option<PackedLinear<'a>>,
-    beta: Option<Packed<'a>>,
-    gate: Option<Packed<'a>>,
+    beta: Option<PackedLinear<'a>>,
+    gate: Option<PackedLinear<'a>>,
     transform: HeadTransform,
     heads: CachedHeads<'a>,
 }
@@ -53,8 +53,8 @@ impl<'a> CachedAttention<'a> {
             query: pack_linear(weights.to_queries(), forward),
             proj: pack_linear(&weights.proj, forward),
             forget: (weights.forget.as_ref()).map(|layer| pack_linear(layer, forward)),
-            beta: weights.beta.as_ref().map(pack_projection),
-            gate: weights.gate.as_ref().map(pack_projection),
+            beta: (weights.beta.as_ref()).map(|layer| pack_linear(layer, forward)),
+            gate: (weights.gate.as_ref()).map(|layer| pack_linear(layer, forward)),
             transform: HeadTransform::new(weights, context),
             heads: CachedHeads {
                 layout: weights.layout,
@@ -189,7 +189,7 @@ impl CachedHeads<'_> {
     /// Row stride of scores.
     fn score_step(&self, cache: &KvCache) -> usize {
         match &self.position_scores {
-            Some((_, bias)) => step(bias.len()),
+            Some((table, _)) => step(table.columns()),
             None => kv_cache::score_step(cache),
         }
     }
@@ -211,7 +211,7 @@ impl CachedHeads<'_> {
         let (n, first) = (scores.len() / score_step, map * width);
         let queries = &queries[head * self.layout.head_dim + first..];
         if let Some((keys, bias)) = &self.position_scores {
-            let target = Target::biased(scores, score_step, bias);
+            let target = Target::biased(scores, score_step, *bias);
             return multiply(n, View::rows(queries, step), keys, 1.0, Part::Whole, target);
         }
         let (scale, queries) = (self.layout.scale() as f32, (n, queries, step));
@@ -248,7 +248,7 @@ fn pack_positions<const EMBED: usize>(
 ) -> PackedLinear<'_> {
     let (w2, b2) = (host(&weights.w2), host(&weights.b2));
     let packed = Packed::new(View::rows(w2, b2.len()), w2.len() / b2.len(), b2.len());
-    (packed, b2)
+    (packed, Some(b2))
 }
 
 impl CachedLayer for CachedAttention<'_> {
@@ -277,7 +277,7 @@ impl CachedLayer for CachedAttention<'_> {
         }
         if let Some(beta) = &self.beta {
             let column = width - self.layout.heads;
-            project(beta, normed, &mut entries[column..], width);
+            apply(beta, normed, &mut entries[column..], width);
         }
         for (entry, &position) in entries.chunks_exact_mut(width).zip(positions) {
             (self.transform).apply(&mut entry[..values], Side::Keys, position);
@@ -299,7 +299,7 @@ impl CachedLayer for CachedAttention<'_> {
         let (width, step) = (self.layout.width(), self.queries_width());
         apply(&self.query, normed, queries, step);
         if let Some(gate) = &self.gate {
-            project(gate, normed, &mut queries[width..], step);
+            apply(gate, normed, &mut queries[width..], step);
         }
         for (queries, &position) in queries.chunks_exact_mut(step).zip(positions) {
             (self.transform).apply(&mut queries[..width], Side::Queries, position);
@@ -315,6 +315,6 @@ impl CachedLayer for CachedAttention<'_> {
     }
 
     fn project(&self, heads: &[f32], out: &mut [f32]) {
-        apply(&self.proj, heads, out, self.proj.1.len());
+        apply(&self.proj, heads, out, self.proj.0.columns());
     }
 }

@@ -470,7 +470,7 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<STREAMS> for Attention<EMB
         for tile in tiles(shard) {
             let at = rows_in(&tile, shard);
             let mut dheads = Scratch::new(tile[0].len() * of_heads);
-            back(proj, &dout[of(&at[0], EMBED)], &mut dheads, of_heads);
+            back(proj, &dout[of(&at[0], EMBED)], &mut dheads);
             if let Some((gates, count, step)) = self.output_gates(shard, &at) {
                 let heads = &saved.heads[of(&at[0], of_heads)];
                 let heads = (heads, &mut *dheads, of_heads);
@@ -494,7 +494,7 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<STREAMS> for Attention<EMB
             for (stream, joined) in joined.iter().enumerate() {
                 let dinput = &mut dinputs[stream][of(&at[stream], EMBED)];
                 let rows = self.joined_rows(shard, stream, &at);
-                back(joined, &dqkv[rows], dinput, EMBED);
+                back(joined, &dqkv[rows], dinput);
             }
         }
         self.heads.finish(of_head);

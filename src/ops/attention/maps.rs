@@ -15,7 +15,7 @@ use super::{AttentionWeights, Layout, NormedStream, ToHeads, delta, forget};
 use crate::ops::Stream;
 use crate::ops::bridge::host;
 use crate::ops::kernels::rows::{sigmoid, sum_of};
-use crate::ops::maps::{HeadMap, normed, on_host, products, projected};
+use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::{Norm, Visitor, VisitorMut, Weights as _};
 
 /// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
@@ -103,7 +103,7 @@ fn head_maps<const EMBED: usize>(
         mix_maps(host(&talking.after), &mut maps);
     }
     if let Some(beta) = &weights.beta {
-        let beta = products(x, beta);
+        let beta = projected(x, beta);
         for (at, map) in maps.iter_mut().enumerate() {
             let addend = scores(at, 0).addend;
             let key = |token: usize| &keys[token * layout.width() + at * layout.head_dim..];

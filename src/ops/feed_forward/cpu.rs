@@ -16,7 +16,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::Norm;
 use crate::ops::residual::{
-    Branch, BranchBackward, PackedLinear, Parameter, pack_linear, packed, try_residual,
+    Branch, BranchBackward, PackedLinear, Parameter, apply, pack_linear, packed, try_residual,
 };
 
 /// Rows per tile: at the width of the assignment's model their hidden activations take half of a core's
@@ -88,10 +88,8 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             .zip(out.chunks_mut(TILE_ROWS * EMBED));
         for ((normed, hidden), out) in tiles {
             let rows = normed.len() / EMBED;
-            for (layer, (weight, bias)) in weights.hidden.iter().enumerate() {
-                let left = View::rows(normed, EMBED);
-                let target = Target::biased(&mut hidden[layer * HIDDEN..], step, bias);
-                multiply(rows, left, weight, 1.0, Part::Whole, target);
+            for (i, layer) in weights.hidden.iter().enumerate() {
+                apply(layer, normed, &mut hidden[i * HIDDEN..], step);
             }
             let active = &mut active[..rows * active_step];
             wide!({
@@ -103,7 +101,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
                 }
             });
             let left = View::rows(active, active_step);
-            let target = Target::biased(out, EMBED, contract_bias);
+            let target = Target::biased(out, EMBED, *contract_bias);
             multiply(rows, left, contract, 1.0, Part::Whole, target);
         }
         hidden

@@ -11,7 +11,7 @@ use dfdx::tensor::Cpu;
 use super::*;
 use crate::ops::decoding::tests::check_decoding;
 use crate::ops::maps::tests::{apply_maps, check_output, check_sums};
-use crate::ops::maps::{on_host, products, projected};
+use crate::ops::maps::{on_host, projected};
 use crate::ops::tests::{Case, arbitrary, batch, check_op, on_each_device};
 
 pub(super) type Sublayer<const EMBED: usize, N, D> =
@@ -389,7 +389,7 @@ fn check_shown_within(layout: Layout, tolerance: f64) {
             qk_norm::normalise(QkNorm::Rms, qk_norm::Gain::One, &mut heads, 4);
         }
         if let Some(gate) = &weights.gate {
-            let (gates, count) = (products(&normed, gate), gate.weight.shape().0);
+            let (gates, count) = (projected(&normed, gate), gate.weight.shape().0);
             gate::apply(&mut heads, layout.width(), (&gates, count, count));
         }
         let batch = batch(&[tokens], 9);

@@ -56,20 +56,16 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Overwrites `out`.
     pub fn set(out: &'a mut [f32], step: usize) -> Self {
+        Self::biased(out, step, None)
+    }
+
+    /// Overwrites `out` with the product and a bias, if there is one.
+    pub fn biased(out: &'a mut [f32], step: usize, bias: Option<&'a [f32]>) -> Self {
         Self {
             out,
             step,
-            bias: None,
-            add: false,
-        }
-    }
-
-    /// Overwrites `out` with the product and a bias.
-    pub fn biased(out: &'a mut [f32], step: usize, bias: &'a [f32]) -> Self {
-        let bias = Some(bias);
-        Self {
             bias,
-            ..Self::set(out, step)
+            add: false,
         }
     }
 

@@ -133,6 +133,11 @@ impl<'a> Packed<'a> {
         self.depth
     }
 
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
     /// A factor whose rows are still to be written by [`put`](Packed::put), all of them.
     pub fn of_rows(depth: usize, columns: usize) -> Self {
         let layout = if has_kernel() {

@@ -193,7 +193,7 @@ fn the_crate_and_the_kernel_agree() {
                 layout,
             };
             let mut out = vec![f32::NAN; rows * columns];
-            let target = Target::biased(&mut out, columns, &bias);
+            let target = Target::biased(&mut out, columns, Some(&bias));
             let left = View::rows(&a, depth);
             multiply(rows, left, &right, 0.5, Part::Whole, target);
             out
@@ -218,7 +218,7 @@ fn an_empty_sum_is_zero_or_the_bias() {
         &none,
         1.0,
         Part::Whole,
-        Target::biased(&mut out, 2, &[1.0, 2.0]),
+        Target::biased(&mut out, 2, Some(&[1.0, 2.0])),
     );
     assert_eq!(out, [1.0, 2.0]);
 }
