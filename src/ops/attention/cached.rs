@@ -4,7 +4,6 @@
 
 use dfdx::tensor::Cpu;
 
-use super::head_scores::HeadScores;
 use super::heads::step;
 use super::scoring::Bias;
 use super::separate_heads::SeparateHeads;
@@ -114,7 +113,7 @@ impl<'a> CachedAttention<'a> {
                     &mut scores,
                 );
                 let sums = (cache.sums.get(head..).unwrap_or_default(), layout.heads);
-                let of_head = HeadScores::with_sums(layout, head, sums);
+                let of_head = self.heads.heads.scores([head, 0], sums);
                 wide!((of_head.addend).grow(&mut scores[..cache.tokens], cache.tokens, 0));
                 kv_cache::apply_weights(cache, (head, head_dim), &scores, &mut retrieved, head_dim);
                 (values.iter_mut().zip(&*retrieved)).for_each(|(v, r)| *v -= r);

@@ -11,6 +11,7 @@ use super::head_scores::{Addend, HeadScores};
 use super::heads::{HeadTile, Values, step};
 use super::qk_norm::{Gain, QkNorm, normalise, normalise_backward};
 use super::relative::{self, BUCKETS};
+use super::scoring::Bias;
 use super::synthesizer::PositionTable;
 use super::{AttentionWeights, Layout};
 use crate::ops::bridge::host;
@@ -63,15 +64,24 @@ impl SeparateHeads {
     }
 
     /// How a map of a head makes weights of scores, given the running sums of the head's forget gates and their stride.
-    pub fn scores(&self, [head, map]: [usize; 2], sums: (&[f32], usize)) -> HeadScores<'_> {
-        let mut scores = HeadScores::with_sums(&self.layout, head, sums);
-        if self.relative.is_some() {
-            scores.addend = Addend::ByDistance(&self.by_distance[head]);
+    pub fn scores(&self, [head, map]: [usize; 2], (sums, step): (&[f32], usize)) -> HeadScores<'_> {
+        let (scoring, heads) = (self.layout.scoring, self.layout.heads);
+        let sink = match &self.sinks {
+            Some(learned) => host(learned)[head * self.layout.maps() + map],
+            None => 0.0,
+        };
+        HeadScores {
+            scoring,
+            addend: match scoring.bias {
+                None => Addend::None,
+                Some(Bias::Alibi | Bias::Decay) => Addend::Slope(scoring.slope(head, heads) as f32),
+                Some(Bias::Relative) => Addend::ByDistance(&self.by_distance[head]),
+                Some(Bias::Forget { .. }) => {
+                    Addend::Growth(sums.iter().step_by(step).copied().collect())
+                }
+            },
+            sink: scoring.sink.map(|_| sink),
         }
-        if let Some(sinks) = &self.sinks {
-            scores.sink = Some(host(sinks)[head * self.layout.maps() + map]);
-        }
-        scores
     }
 
     /// The same, where the sums are among the columns of a document.
