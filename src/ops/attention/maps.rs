@@ -5,7 +5,7 @@ use dfdx::tensor::{Cpu, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::head_scores::HeadScores;
-use super::heads::HeadTile;
+use super::heads::step;
 use super::scoring::Bias;
 use super::separate_heads::SeparateHeads;
 use super::synthesizer::PositionTable;
@@ -14,7 +14,7 @@ use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, NormedStream, ToHeads, delta, forget};
 use crate::ops::Stream;
 use crate::ops::bridge::host;
-use crate::ops::kernels::rows::{sigmoid, sum_of};
+use crate::ops::kernels::rows::{sigmoid, sum_of, wide};
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::{Norm, Visitor, VisitorMut, Weights as _};
 
@@ -162,8 +162,7 @@ impl QueriesAndKeys<'_> {
             None => self.keys.len() / layout.kv_width(),
         };
         let maps = (0..layout.heads).map(|head| {
-            let tile = HeadTile::without_dropout([queries, keys], head, layout);
-            tile.map_from_scores(&scores(head), |query, key| match talking {
+            map_of([queries, keys], &scores(head), |query, key| match talking {
                 None => self.score([head, map], query, key),
                 Some(matrix) => {
                     let row = matrix[head * layout.heads..][..layout.heads].iter();
@@ -175,6 +174,26 @@ impl QueriesAndKeys<'_> {
             })
         });
         maps.collect()
+    }
+}
+
+/// The attention map, given the score of every visible pair of query and key.
+fn map_of(
+    [queries, keys]: [usize; 2],
+    scores: &HeadScores<'_>,
+    score: impl Fn(usize, usize) -> f32,
+) -> HeadMap {
+    let (mut weights, mut row) = (vec![], vec![0.0; step(keys)]);
+    for query in 0..queries {
+        let last = query.min(keys - 1);
+        (0..=last).for_each(|key| row[key] = score(query, key));
+        wide!(scores.scores_to_weights(&mut row, last, None));
+        weights.extend_from_slice(&row[..keys]);
+    }
+    HeadMap {
+        queries,
+        keys,
+        weights,
     }
 }
 

@@ -72,6 +72,7 @@ impl AttentionDropout {
     }
 
     /// No dropout.
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn none(context: usize) -> Self {
         Self {
             weights: Dropout::NONE,
