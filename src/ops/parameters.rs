@@ -2,7 +2,7 @@
 //!
 //! Layouts are PyTorch's: a [`Linear`] has `weight: [OUT, IN]`.
 
-use dfdx::shapes::{Axes2, Axis, Const, Dim, Dtype, HasShape, Rank1, Rank2, Shape};
+use dfdx::shapes::{Axes2, Axis, Const, Dim, Dtype, HasShape, Rank1, Shape};
 use dfdx::tensor::{Storage, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{BroadcastTo, Device, MeanTo, PermuteTo, TryAdd, TryDiv, TryMatMul, TryMul};
 
@@ -139,13 +139,6 @@ pub struct Norm<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub bias: Option<Tensor<Rank1<EMBED>, N, D>>,
 }
 
-/// A table of `ROWS` vectors: an embedding, or a projection without bias.
-#[derive(Clone, Debug)]
-pub struct Table<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Storage<N>> {
-    /// `[ROWS, WIDTH]`.
-    pub weight: Tensor<Rank2<ROWS, WIDTH>, N, D>,
-}
-
 impl<In: Dim, Out: Dim, N: Dtype, D: Device<N>> Linear<In, Out, N, D> {
     /// All zero.
     pub fn zeros(device: &D, (inputs, outputs): (In, Out)) -> Result<Self, D::Err> {
@@ -244,14 +237,6 @@ fn divide_by_rms<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     x.try_div(root.try_broadcast_like::<_, Axis<1>>(&shape)?)
 }
 
-impl<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Device<N>> Table<ROWS, WIDTH, N, D> {
-    /// All zero.
-    pub fn zeros(device: &D) -> Result<Self, D::Err> {
-        let weight = device.try_zeros()?;
-        Ok(Self { weight })
-    }
-}
-
 named_weights! {
     impl [In: Dim, Out: Dim,] Linear<In, Out> {
         weight: "weight",
@@ -269,11 +254,5 @@ named_weights! {
     impl [const EMBED: usize,] Norm<EMBED> {
         weight: "weight",
         bias: "bias",
-    }
-}
-
-named_weights! {
-    impl [const ROWS: usize, const WIDTH: usize,] Table<ROWS, WIDTH> {
-        weight: "weight",
     }
 }
