@@ -4,7 +4,6 @@
 //! single document. Scores become weights by the code of the fast paths, and the tests of the ops check
 //! that the sum of values weighted by these maps is the sublayer's output.
 
-use dfdx::shapes::{Dtype, Shape};
 use dfdx::tensor::{Storage, Tensor};
 
 use super::kernels::matmul::Pass;
@@ -23,21 +22,13 @@ pub struct HeadMap {
     pub weights: Vec<f32>,
 }
 
-/// Copies the elements of a tensor to the host.
-pub(crate) fn on_host<S: Shape, N: Dtype, D: Storage<N>>(tensor: &Tensor<S, N, D>) -> Vec<f32> {
-    let elements = tensor.as_vec().into_iter();
-    elements
-        .map(|x| x.to_f32().expect("a number in single precision"))
-        .collect()
-}
-
 /// A norm: `[tokens, EMBED]` → the same.
-pub(crate) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
+pub(super) fn normed<const EMBED: usize, D: Storage<f32>>(
     x: &[f32],
-    norm: &Norm<EMBED, N, D>,
+    norm: &Norm<EMBED, f32, D>,
 ) -> Vec<f32> {
     let mut normed = vec![0.0; x.len()];
-    let (weight, bias) = (on_host(&norm.weight), norm.bias.as_ref().map(on_host));
+    let (weight, bias) = (norm.weight.as_vec(), norm.bias.as_ref().map(Tensor::as_vec));
     let norm = RowNorm {
         weight: &weight,
         bias: bias.as_deref(),

@@ -67,6 +67,38 @@ impl<W: Weights<N, D>, N: Dtype, D: Device<N>> Weights<N, D> for Option<W> {
     }
 }
 
+/// The elements of all weights, copied to the host.
+pub fn values<N: Dtype, D: Device<N>>(weights: &impl Weights<N, D>) -> Vec<Vec<N>> {
+    let mut values = Values(vec![]);
+    let read = weights.each("", &mut values);
+    read.expect("copying a tensor to the host cannot fail");
+    values.0
+}
+
+struct Values<N>(Vec<Vec<N>>);
+
+impl<N: Dtype, D: Device<N>> Visitor<N, D> for Values<N> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &Tensor<S, N, D>) -> Result<(), D::Err> {
+        self.0.push(weight.as_vec());
+        Ok(())
+    }
+}
+
+/// Replaces the elements of all weights, in the order of [`values`].
+pub fn set_values<N: Dtype, D: Device<N>>(weights: &mut impl Weights<N, D>, values: &[Vec<N>]) {
+    let written = weights.each_mut("", &mut SetValues(values.iter()));
+    written.expect("writing a tensor of the same length cannot fail");
+}
+
+struct SetValues<'a, N>(std::slice::Iter<'a, Vec<N>>);
+
+impl<N: Dtype, D: Device<N>> VisitorMut<N, D> for SetValues<'_, N> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &mut Tensor<S, N, D>) -> Result<(), D::Err> {
+        weight.copy_from(self.0.next().expect("one list of values per tensor"));
+        Ok(())
+    }
+}
+
 /// The name of a group's member. The whole model has an empty name, and so has a group whose members count as those
 /// of the group around it.
 pub fn member(group: &str, name: &str) -> String {
