@@ -39,20 +39,16 @@ impl SeparateHeads {
         weights: &AttentionWeights<EMBED, f32, Cpu>,
         context: usize,
     ) -> Self {
-        let (layout, table) = (weights.layout, &weights.relative);
-        let of_head = |head| {
-            let table = table.iter();
-            table.flat_map(move |table| {
-                relative::by_distance(host(table), (head, layout.heads), context)
-            })
-        };
+        let layout = weights.layout;
+        let by_distance = weights.relative.as_ref().map_or(vec![], |table| {
+            let of_head = |head| relative::by_distance(host(table), (head, layout.heads), context);
+            (0..layout.heads).map(of_head).collect()
+        });
         Self {
             layout,
             sinks: weights.sinks.clone(),
-            relative: table.clone(),
-            by_distance: (0..layout.heads)
-                .map(|head| of_head(head).collect())
-                .collect(),
+            relative: weights.relative.clone(),
+            by_distance,
             difference: weights.difference.as_ref().map(Difference::new),
             positions: weights.positions.as_ref().map(PositionTable::new),
         }
@@ -144,10 +140,10 @@ impl SeparateHeads {
         fn one<P: Parameter>(parameter: &Option<P>) -> Option<&dyn Parameter> {
             parameter.as_ref().map(|one| one as &dyn Parameter)
         }
-        let of_difference = self.difference.as_ref().map(Difference::parameters);
-        let of_positions = self.positions.as_ref().map(PositionTable::parameters);
-        let [lambda, gain] = [0, 1].map(|i| of_difference.map(|of| of[i]));
-        let [w2, b2] = [0, 1].map(|i| of_positions.map(|of| of[i]));
+        let none = [None; 2];
+        let [lambda, gain] =
+            (self.difference.as_ref()).map_or(none, |of| of.parameters().map(Some));
+        let [w2, b2] = (self.positions.as_ref()).map_or(none, |of| of.parameters().map(Some));
         [one(&self.sinks), one(&self.relative), lambda, gain, w2, b2]
     }
 
