@@ -160,10 +160,7 @@ impl Correction<'_> {
         let target = Target::set(&mut dkeys, head_dim);
         let left = View::rows(dretrieved, step);
         multiply(n, left, &keys, 1.0, Part::LowerLeft, target);
-        let target = Target {
-            add: true,
-            ..Target::set(&mut dkeys, head_dim)
-        };
+        let target = Target::set(&mut dkeys, head_dim).adding(true);
         let left = View::rows(dretrieved, step).t();
         multiply(n, left, &keys, 1.0, Part::UpperLeft, target);
         dkeys

@@ -70,10 +70,8 @@ impl DocumentHead {
     /// Destination of the gradient of the queries or keys of a map, or of the values.
     pub fn gradient<'a>(&self, which: usize, map: usize, dqkv: &'a mut [f32]) -> Target<'a> {
         let (start, step) = self.start(which, map);
-        Target {
-            add: which != QUERIES && self.accumulate_kv,
-            ..Target::set(&mut dqkv[start..], step)
-        }
+        let add = which != QUERIES && self.accumulate_kv;
+        Target::set(&mut dqkv[start..], step).adding(add)
     }
 
     /// Adds to the gradients of the running sums of forget gates, if there are any.

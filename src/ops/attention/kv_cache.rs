@@ -127,10 +127,7 @@ pub fn apply_weights(
         let weights = &weights[i * BLOCK..];
         if rows > 1 {
             let values = Packed::new(View::rows(values, head.1), tokens, head.1);
-            let target = Target {
-                add: i > 0,
-                ..Target::set(heads, step)
-            };
+            let target = Target::set(heads, step).adding(i > 0);
             let left = View::rows(weights, score_step(cache));
             multiply(rows, left, &values, 1.0, Part::Whole, target);
             continue;

@@ -98,10 +98,7 @@ impl PositionTable {
         dscores: &[f32],
         [dw2, db2]: [&mut [f32]; 2],
     ) {
-        let target = Target {
-            add: true,
-            ..Target::set(dw2, head.layout.head_dim)
-        };
+        let target = Target::set(dw2, head.layout.head_dim).adding(true);
         head.keys_gradient(dscores, hidden, target);
         wide!({
             for row in dscores.chunks_exact(step(head.keys)) {

@@ -143,10 +143,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             });
             for (layer, (weight, _)) in weights.hidden.iter().enumerate() {
                 let left = View::rows(&dhidden[layer * HIDDEN..], step);
-                let target = Target {
-                    add: layer > 0,
-                    ..Target::set(dnormed, EMBED)
-                };
+                let target = Target::set(dnormed, EMBED).adding(layer > 0);
                 multiply(rows, left, weight, 1.0, Part::Whole, target);
             }
         }

@@ -69,6 +69,11 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Accumulates the product if `add` is set.
+    pub fn adding(self, add: bool) -> Self {
+        Self { add, ..self }
+    }
+
     /// Fails if it cannot hold this many rows, at least one, and columns.
     fn assert_holds(&self, rows: usize, columns: usize) {
         let last_row = rows.checked_sub(1).expect("at least one row");
