@@ -68,39 +68,37 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Device<N>> Block<EMBE
     }
 }
 
-impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
-    Block<EMBED, HIDDEN, N, D>
-{
+impl<const EMBED: usize, const HIDDEN: usize, D: LabDevice<f32>> Block<EMBED, HIDDEN, f32, D> {
     /// `[tokens, EMBED]` → the same.
-    pub(super) fn try_forward<T: Tape<N, D>>(
+    pub(super) fn try_forward<T: Tape<f32, D>>(
         &self,
-        x: Stream<EMBED, N, D, T>,
+        x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
         context: usize,
         dropout: Dropout,
-    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let x = self.try_attend(x, batch, context, dropout)?;
         self.try_feed_forward(x, dropout)
     }
 
     /// The attention sublayer alone.
-    pub(super) fn try_attend<T: Tape<N, D>>(
+    pub(super) fn try_attend<T: Tape<f32, D>>(
         &self,
-        x: Stream<EMBED, N, D, T>,
+        x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
         context: usize,
         dropout: Dropout,
-    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let dropout = AttentionDropout::of_block(dropout, context);
         D::try_attention(x, &self.ln1, &self.attn, batch, dropout)
     }
 
     /// The MLP sublayer alone; without one the stream as it is.
-    pub(super) fn try_feed_forward<T: Tape<N, D>>(
+    pub(super) fn try_feed_forward<T: Tape<f32, D>>(
         &self,
-        x: Stream<EMBED, N, D, T>,
+        x: Stream<EMBED, f32, D, T>,
         dropout: Dropout,
-    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         match self.mlp() {
             Some((norm, mlp)) => D::try_feed_forward(x, norm, mlp, dropout.at(3)),
             None => Ok(x),
@@ -108,7 +106,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
     }
 
     /// The MLP sublayer for inference.
-    pub(super) fn inference_feed_forward(&self) -> BoxedPointwise<'_, EMBED, N, D> {
+    pub(super) fn inference_feed_forward(&self) -> BoxedPointwise<'_, EMBED, f32, D> {
         match self.mlp() {
             Some((norm, mlp)) => D::inference_feed_forward(norm, mlp),
             None => Box::new(Ok),
@@ -116,7 +114,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
     }
 
     /// Attention map of each head over one document, `x` being the input of the block.
-    pub(super) fn maps(&self, x: &Stream<EMBED, N, D>) -> Vec<HeadMap> {
+    pub(super) fn maps(&self, x: &Stream<EMBED, f32, D>) -> Vec<HeadMap> {
         attention::maps(x, &self.ln1, &self.attn)
     }
 
@@ -126,7 +124,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         &self,
         rows: usize,
         context: usize,
-    ) -> BoxedIncremental<'_, EMBED, N, D> {
+    ) -> BoxedIncremental<'_, EMBED, f32, D> {
         let mut attention = D::incremental_attention(&self.ln1, &self.attn, (rows, context));
         let feed_forward = self.inference_feed_forward();
         Box::new(move |queries, keys, new| feed_forward(attention(queries, keys, new)?))

@@ -8,7 +8,7 @@ use super::block::norm;
 use crate::config::schema::{ModelSpec, PositionsSpec};
 use crate::data::ragged::Ragged;
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::{Norm, Table, named_weights};
+use crate::ops::parameters::{Norm, named_weights};
 use crate::ops::{LabDevice, Stream};
 
 /// Token embedding, and position embedding if positions are learned.
@@ -20,7 +20,7 @@ pub(super) struct Embedding<
     N: Dtype,
     D: Storage<N>,
 > {
-    pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
+    pub(super) tok_emb: Tensor<Rank2<VOCAB, EMBED>, N, D>,
     pub(super) pos_emb: Option<Tensor<Rank3<1, CONTEXT, EMBED>, N, D>>,
 }
 
@@ -30,7 +30,7 @@ impl<const EMBED: usize, const VOCAB: usize, const CONTEXT: usize, N: Dtype, D: 
     /// All weights zero.
     pub(super) fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err> {
         Ok(Self {
-            tok_emb: Table::zeros(device)?,
+            tok_emb: device.try_zeros()?,
             pos_emb: match spec.positions {
                 PositionsSpec::Learned => Some(device.try_zeros()?),
                 PositionsSpec::None => None,
@@ -60,7 +60,7 @@ impl<const EMBED: usize, const VOCAB: usize, const CONTEXT: usize, D: LabDevice<
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
-        let (tokens, positions) = (&self.tok_emb.weight, self.pos_emb.as_ref());
+        let (tokens, positions) = (&self.tok_emb, self.pos_emb.as_ref());
         D::try_embed(tokens, positions, at, dropout, tape)
     }
 }
@@ -71,7 +71,7 @@ named_weights! {
         const VOCAB: usize,
         const CONTEXT: usize,
     ] Embedding<EMBED, VOCAB, CONTEXT> {
-        tok_emb: "tok_emb",
+        tok_emb: "tok_emb.weight",
         pos_emb: "pos_emb",
     }
 }
@@ -81,13 +81,13 @@ named_weights! {
 pub(super) struct Head<const EMBED: usize, const VOCAB: usize, N: Dtype, D: Storage<N>> {
     pub(super) ln_f: Norm<EMBED, N, D>,
     /// Absent from a tied head, which projects by the table of the token embedding (Press and Wolf 2017).
-    pub(super) head: Option<Table<VOCAB, EMBED, N, D>>,
+    pub(super) head: Option<Tensor<Rank2<VOCAB, EMBED>, N, D>>,
 }
 
 impl<const EMBED: usize, const VOCAB: usize, N: Dtype, D: Device<N>> Head<EMBED, VOCAB, N, D> {
     /// All weights zero.
     pub(super) fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err> {
-        let head = (!spec.tied_head).then(|| Table::zeros(device));
+        let head = (!spec.tied_head).then(|| device.try_zeros());
         Ok(Self {
             ln_f: norm(device, spec)?,
             head: head.transpose()?,
@@ -97,9 +97,9 @@ impl<const EMBED: usize, const VOCAB: usize, N: Dtype, D: Device<N>> Head<EMBED,
     /// The projection, `[VOCAB, EMBED]`, given the token embedding.
     pub(super) fn projection<'a>(
         &'a self,
-        tok_emb: &'a Table<VOCAB, EMBED, N, D>,
+        tok_emb: &'a Tensor<Rank2<VOCAB, EMBED>, N, D>,
     ) -> &'a Tensor<Rank2<VOCAB, EMBED>, N, D> {
-        &self.head.as_ref().unwrap_or(tok_emb).weight
+        self.head.as_ref().unwrap_or(tok_emb)
     }
 }
 
@@ -107,7 +107,7 @@ impl<const EMBED: usize, const VOCAB: usize, D: LabDevice<f32>> Head<EMBED, VOCA
     /// Mean loss of the scored targets; `x: [tokens, EMBED]` is the end of the residual stream.
     pub(super) fn try_loss<T: Tape<f32, D>>(
         &self,
-        tok_emb: &Table<VOCAB, EMBED, f32, D>,
+        tok_emb: &Tensor<Rank2<VOCAB, EMBED>, f32, D>,
         x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
@@ -117,7 +117,7 @@ impl<const EMBED: usize, const VOCAB: usize, D: LabDevice<f32>> Head<EMBED, VOCA
     /// Logits for the token after each of `rows` of `x: [tokens, EMBED]`: `[rows, VOCAB]`.
     pub(super) fn try_logits(
         &self,
-        tok_emb: &Table<VOCAB, EMBED, f32, D>,
+        tok_emb: &Tensor<Rank2<VOCAB, EMBED>, f32, D>,
         x: Stream<EMBED, f32, D>,
         rows: &[usize],
     ) -> Result<Stream<VOCAB, f32, D>, D::Err> {
@@ -128,6 +128,6 @@ impl<const EMBED: usize, const VOCAB: usize, D: LabDevice<f32>> Head<EMBED, VOCA
 named_weights! {
     impl [const EMBED: usize, const VOCAB: usize,] Head<EMBED, VOCAB> {
         ln_f: "ln_f",
-        head: "head",
+        head: "head.weight",
     }
 }

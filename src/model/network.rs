@@ -14,7 +14,7 @@ use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::ops::decoding::NewTokens;
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::Weights;
+use crate::ops::parameters::{Weights, set_values};
 use crate::ops::{LabDevice, Stream};
 
 /// A language model on device `D`: what training, decoding and attention maps need of it.
@@ -64,7 +64,7 @@ pub(super) fn fresh<M: Network<D>, D: LabDevice<f32>>(
 ) -> Result<M, D::Err> {
     let mut model = M::zeros(device, spec)?;
     let values = initialise::draw(&visit::layout(&model), start);
-    visit::write(&mut model, &values);
+    set_values(&mut model, &values);
     Ok(model)
 }
 

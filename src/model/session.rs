@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::ops::LabDevice;
 use crate::ops::adamw::Moments;
 use crate::ops::dropout::Dropout;
+use crate::ops::parameters::set_values;
 
 /// Model and moments; `M` has the constants of the shape.
 pub(super) struct Session<M, D: LabDevice<f32>> {
@@ -145,7 +146,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
 
     fn load_weights(&mut self, weights: &[Weight]) -> Result<()> {
         let values = match_layout(&visit::layout(&self.model), weights)?;
-        visit::write(&mut self.model, &values);
+        set_values(&mut self.model, &values);
         Ok(())
     }
 
@@ -166,7 +167,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
             match_layout(&layout, second)?,
         ];
         // Everything has been validated before anything is changed.
-        visit::write(&mut self.model, &weights);
+        set_values(&mut self.model, &weights);
         for (which, values) in moments.iter().enumerate() {
             let all = self.moments.iter_mut().zip(values);
             all.for_each(|(moments, values)| moments[which].copy_from(values));

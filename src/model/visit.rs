@@ -6,20 +6,11 @@ use dfdx::tensor::{Gradients, Tensor};
 use super::weights::Weight;
 use crate::ops::LabDevice;
 use crate::ops::adamw::{Moments, Update};
-use crate::ops::parameters::{Visitor, VisitorMut, Weights};
+use crate::ops::parameters::{Visitor, VisitorMut, Weights, values};
 
 /// All weights with their names, copied to the host.
 pub(super) fn read<D: LabDevice<f32>>(model: &impl Weights<f32, D>) -> Vec<Weight> {
-    let mut reader = Read(vec![]);
-    let read = model.each("", &mut reader);
-    read.expect("reading the host's copy of a tensor cannot fail");
-    reader.0
-}
-
-/// Replaces all weights, in the order of [`read`].
-pub(super) fn write<D: LabDevice<f32>>(model: &mut impl Weights<f32, D>, values: &[Vec<f32>]) {
-    let written = model.each_mut("", &mut Write(values.iter()));
-    written.expect("writing a tensor of the same length cannot fail");
+    named(model, values(model))
 }
 
 /// Names and shapes of a model's weights.
@@ -56,11 +47,20 @@ pub(super) fn read_moments<D: LabDevice<f32>>(
     moments: &[Moments<f32, D>],
     which: usize,
 ) -> Vec<Weight> {
-    let weights = layout(model).into_iter().zip(moments);
-    let weights = weights.map(|((name, shape), moments)| Weight {
+    let values = moments.iter().map(|moments| moments[which].as_vec());
+    named(model, values)
+}
+
+/// A list of numbers for each weight, under the weight's name.
+fn named<D: LabDevice<f32>>(
+    model: &impl Weights<f32, D>,
+    values: impl IntoIterator<Item = Vec<f32>>,
+) -> Vec<Weight> {
+    let weights = layout(model).into_iter().zip(values);
+    let weights = weights.map(|((name, shape), values)| Weight {
         name,
         shape,
-        values: moments[which].as_vec(),
+        values,
     });
     weights.collect()
 }
@@ -133,39 +133,14 @@ impl<D: LabDevice<f32>> Visitor<f32, D> for ReadGradients<'_, D> {
     }
 }
 
-struct Read(Vec<Weight>);
-
-impl<D: LabDevice<f32>> Visitor<f32, D> for Read {
-    fn visit<S: Shape>(&mut self, name: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
-        self.0.push(Weight {
-            name: name.to_owned(),
-            shape: sizes(weight),
-            values: weight.as_vec(),
-        });
-        Ok(())
-    }
-}
-
-struct Write<'a>(std::slice::Iter<'a, Vec<f32>>);
-
-impl<D: LabDevice<f32>> VisitorMut<f32, D> for Write<'_> {
-    fn visit<S: Shape>(&mut self, _: &str, weight: &mut Tensor<S, f32, D>) -> Result<(), D::Err> {
-        weight.copy_from(self.0.next().expect("one list of values per tensor"));
-        Ok(())
-    }
-}
-
 struct Layout(Vec<(String, Vec<usize>)>);
 
 impl<D: LabDevice<f32>> Visitor<f32, D> for Layout {
     fn visit<S: Shape>(&mut self, name: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
-        self.0.push((name.to_owned(), sizes(weight)));
+        let sizes = weight.shape().concrete().into_iter();
+        self.0.push((name.to_owned(), sizes.collect()));
         Ok(())
     }
-}
-
-fn sizes<S: Shape, D: LabDevice<f32>>(weight: &Tensor<S, f32, D>) -> Vec<usize> {
-    weight.shape().concrete().into_iter().collect()
 }
 
 struct Allocate<'a, D: LabDevice<f32>>(&'a mut Gradients<f32, D>);

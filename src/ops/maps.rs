@@ -4,14 +4,12 @@
 //! single document. Scores become weights by the code of the fast paths, and the tests of the ops check
 //! that the sum of values weighted by these maps is the sublayer's output.
 
-use dfdx::shapes::{Dim, Dtype, HasShape, Shape};
 use dfdx::tensor::{Storage, Tensor};
-use dfdx::tensor_ops::Device;
 
-use super::kernels::matmul::{Pass, linear};
+use super::kernels::matmul::Pass;
 use super::kernels::rows::{RowNorm, normalise};
-use super::parameters::{Linear, Norm, Projection};
-use super::residual::{apply, project};
+use super::parameters::Norm;
+use super::residual::{Layer, apply, pack_linear};
 
 /// The attention weights of one head over one document.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,21 +22,13 @@ pub struct HeadMap {
     pub weights: Vec<f32>,
 }
 
-/// Copies the elements of a tensor to the host.
-pub(crate) fn on_host<S: Shape, N: Dtype, D: Storage<N>>(tensor: &Tensor<S, N, D>) -> Vec<f32> {
-    let elements = tensor.as_vec().into_iter();
-    elements
-        .map(|x| x.to_f32().expect("a number in single precision"))
-        .collect()
-}
-
 /// A norm: `[tokens, EMBED]` → the same.
-pub(crate) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
+pub(super) fn normed<const EMBED: usize, D: Storage<f32>>(
     x: &[f32],
-    norm: &Norm<EMBED, N, D>,
+    norm: &Norm<EMBED, f32, D>,
 ) -> Vec<f32> {
     let mut normed = vec![0.0; x.len()];
-    let (weight, bias) = (on_host(&norm.weight), norm.bias.as_ref().map(on_host));
+    let (weight, bias) = (norm.weight.as_vec(), norm.bias.as_ref().map(Tensor::as_vec));
     let norm = RowNorm {
         weight: &weight,
         bias: bias.as_deref(),
@@ -47,28 +37,12 @@ pub(crate) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
     normed
 }
 
-/// Linear layer: `[tokens, IN]` → `[tokens, OUT]`.
-pub(crate) fn projected<In: Dim, Out: Dim, N: Dtype, D: Device<N>>(
-    x: &[f32],
-    layer: &Linear<In, Out, N, D>,
-) -> Vec<f32> {
-    let (weight, bias) = (on_host(&layer.weight), on_host(&layer.bias));
-    let (inputs, outputs) = layer.widths();
-    let packed = linear(&weight, (inputs, outputs), Pass::Forward);
+/// Linear layer: `[tokens, inputs]` → `[tokens, outputs]`.
+pub(super) fn projected(x: &[f32], layer: &impl Layer) -> Vec<f32> {
+    let layer = pack_linear(layer, Pass::Forward);
+    let [inputs, outputs] = [layer.0.depth(), layer.0.columns()];
     let mut y = vec![0.0; x.len() / inputs * outputs];
-    apply(&(packed, &bias), x, &mut y, outputs);
-    y
-}
-
-/// Linear layer without a bias: `[tokens, EMBED]` → `[tokens, OUT]`.
-pub(crate) fn products<const EMBED: usize, N: Dtype, D: Device<N>>(
-    x: &[f32],
-    layer: &Projection<EMBED, N, D>,
-) -> Vec<f32> {
-    let (weight, outputs) = (on_host(&layer.weight), layer.weight.shape().0);
-    let packed = linear(&weight, (EMBED, outputs), Pass::Forward);
-    let mut y = vec![0.0; x.len() / EMBED * outputs];
-    project(&packed, x, &mut y, outputs);
+    apply(&layer, x, &mut y, outputs);
     y
 }
 
@@ -78,6 +52,7 @@ pub(crate) mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
+    use crate::ops::parameters::Linear;
     use crate::ops::tests::assert_close;
 
     /// Checks a sublayer's output against its maps: the sum of values `[keys, KV]` weighted by the maps,

@@ -2,7 +2,7 @@
 //!
 //! Layouts are PyTorch's: a [`Linear`] has `weight: [OUT, IN]`.
 
-use dfdx::shapes::{Axes2, Axis, Const, Dim, Dtype, HasShape, Rank1, Rank2, Shape};
+use dfdx::shapes::{Axes2, Axis, Const, Dim, Dtype, HasShape, Rank1, Shape};
 use dfdx::tensor::{Storage, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{BroadcastTo, Device, MeanTo, PermuteTo, TryAdd, TryDiv, TryMatMul, TryMul};
 
@@ -64,6 +64,38 @@ impl<W: Weights<N, D>, N: Dtype, D: Device<N>> Weights<N, D> for Option<W> {
     fn each_mut(&mut self, name: &str, visitor: &mut impl VisitorMut<N, D>) -> Result<(), D::Err> {
         let mut groups = self.iter_mut();
         groups.try_for_each(|group| group.each_mut(name, visitor))
+    }
+}
+
+/// The elements of all weights, copied to the host.
+pub fn values<N: Dtype, D: Device<N>>(weights: &impl Weights<N, D>) -> Vec<Vec<N>> {
+    let mut values = Values(vec![]);
+    let read = weights.each("", &mut values);
+    read.expect("copying a tensor to the host cannot fail");
+    values.0
+}
+
+struct Values<N>(Vec<Vec<N>>);
+
+impl<N: Dtype, D: Device<N>> Visitor<N, D> for Values<N> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &Tensor<S, N, D>) -> Result<(), D::Err> {
+        self.0.push(weight.as_vec());
+        Ok(())
+    }
+}
+
+/// Replaces the elements of all weights, in the order of [`values`].
+pub fn set_values<N: Dtype, D: Device<N>>(weights: &mut impl Weights<N, D>, values: &[Vec<N>]) {
+    let written = weights.each_mut("", &mut SetValues(values.iter()));
+    written.expect("writing a tensor of the same length cannot fail");
+}
+
+struct SetValues<'a, N>(std::slice::Iter<'a, Vec<N>>);
+
+impl<N: Dtype, D: Device<N>> VisitorMut<N, D> for SetValues<'_, N> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &mut Tensor<S, N, D>) -> Result<(), D::Err> {
+        weight.copy_from(self.0.next().expect("one list of values per tensor"));
+        Ok(())
     }
 }
 
@@ -137,13 +169,6 @@ pub struct Norm<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub weight: Tensor<Rank1<EMBED>, N, D>,
     /// `[EMBED]`, initially 0.
     pub bias: Option<Tensor<Rank1<EMBED>, N, D>>,
-}
-
-/// A table of `ROWS` vectors: an embedding, or a projection without bias.
-#[derive(Clone, Debug)]
-pub struct Table<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Storage<N>> {
-    /// `[ROWS, WIDTH]`.
-    pub weight: Tensor<Rank2<ROWS, WIDTH>, N, D>,
 }
 
 impl<In: Dim, Out: Dim, N: Dtype, D: Device<N>> Linear<In, Out, N, D> {
@@ -244,14 +269,6 @@ fn divide_by_rms<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     x.try_div(root.try_broadcast_like::<_, Axis<1>>(&shape)?)
 }
 
-impl<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Device<N>> Table<ROWS, WIDTH, N, D> {
-    /// All zero.
-    pub fn zeros(device: &D) -> Result<Self, D::Err> {
-        let weight = device.try_zeros()?;
-        Ok(Self { weight })
-    }
-}
-
 named_weights! {
     impl [In: Dim, Out: Dim,] Linear<In, Out> {
         weight: "weight",
@@ -269,11 +286,5 @@ named_weights! {
     impl [const EMBED: usize,] Norm<EMBED> {
         weight: "weight",
         bias: "bias",
-    }
-}
-
-named_weights! {
-    impl [const ROWS: usize, const WIDTH: usize,] Table<ROWS, WIDTH> {
-        weight: "weight",
     }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 pub use super::kernels::matmul::kernel_name;
-use super::kernels::matmul::{Left, Packed, Part, Target, multiply};
+use super::kernels::matmul::{Packed, Part, Target, View, multiply};
 
 /// The same product `[m, k] · [k, n]` on every thread at once, each with its own matrices.
 ///
@@ -49,7 +49,7 @@ impl Products {
         let [m, k, n] = self.size;
         let work = self.threads.par_iter_mut().with_max_len(1);
         work.for_each(|Matrices { left, right, out }| {
-            let (left, target) = (Left::Rows(left, k), Target::set(out, n));
+            let (left, target) = (View::rows(left, k), Target::set(out, n));
             multiply(m, left, right, 1.0, Part::Whole, target);
         });
     }

@@ -16,7 +16,7 @@ use super::Stream;
 use super::bridge::{host, set_gradient, take_gradient};
 use super::decoding::BoxedPointwise;
 use super::dropout::Dropout;
-use super::kernels::matmul::{Left, Packed, Part, Pass, Target, View, linear, multiply};
+use super::kernels::matmul::{Packed, Part, Pass, Target, View, linear, multiply};
 use super::kernels::rows::{
     RowNorm, drop_and_add, drop_into, normalise, normalise_backward, normed_rows,
 };
@@ -99,16 +99,33 @@ impl<S: Shape> Parameter for Tensor<S, f32, Cpu> {
     }
 }
 
-/// A linear layer, packed for one pass, and its bias.
-pub(super) type PackedLinear<'a> = (Packed<'a>, &'a [f32]);
+/// A linear layer of any width.
+pub(super) trait Layer {
+    /// The weight, the bias if there is one, and the number of inputs.
+    fn parts(&self) -> (&dyn Parameter, Option<&dyn Parameter>, usize);
+}
+
+impl<In: Dim, Out: Dim> Layer for Linear<In, Out, f32, Cpu> {
+    fn parts(&self) -> (&dyn Parameter, Option<&dyn Parameter>, usize) {
+        (&self.weight, Some(&self.bias), self.widths().0)
+    }
+}
+
+impl<const EMBED: usize> Layer for Projection<EMBED, f32, Cpu> {
+    fn parts(&self) -> (&dyn Parameter, Option<&dyn Parameter>, usize) {
+        (&self.weight, None, EMBED)
+    }
+}
+
+/// A linear layer, packed for one pass, and its bias if it has one.
+pub(super) type PackedLinear<'a> = (Packed<'a>, Option<&'a [f32]>);
 
 /// Packs a linear layer.
-pub(super) fn pack_linear<In: Dim, Out: Dim>(
-    layer: &Linear<In, Out, f32, Cpu>,
-    pass: Pass,
-) -> PackedLinear<'_> {
-    let weight = linear(host(&layer.weight), layer.widths(), pass);
-    (weight, host(&layer.bias))
+pub(super) fn pack_linear(layer: &impl Layer, pass: Pass) -> PackedLinear<'_> {
+    let (weight, bias, inputs) = layer.parts();
+    let sizes = (inputs, weight.elements().len() / inputs);
+    let weight = linear(weight.elements(), sizes, pass);
+    (weight, bias.map(|bias| bias.elements()))
 }
 
 /// Linear layers of the same input, as one whose outputs lie side by side.
@@ -123,14 +140,15 @@ pub(super) struct Joined {
 impl Joined {
     /// Those without a bias come last.
     pub(super) fn of(layers: &[&dyn Layer]) -> Self {
-        let weights = || layers.iter().map(|layer| layer.weight());
-        let biases = || layers.iter().filter_map(|layer| layer.bias());
+        let weights = || layers.iter().map(|layer| layer.parts().0);
+        let biases = || layers.iter().filter_map(|layer| layer.parts().1);
         let join = |parts: Vec<&[f32]>| parts.concat();
+        let weight = join(weights().map(|one| one.elements()).collect());
         let mut bias = join(biases().map(|one| one.elements()).collect());
         let count = bias.len();
-        bias.resize(layers.iter().map(|layer| layer.outputs()).sum(), 0.0);
+        bias.resize(weight.len() / layers[0].parts().2, 0.0);
         Self {
-            weight: join(weights().map(|one| one.elements()).collect()),
+            weight,
             bias,
             parameters: weights().chain(biases()).map(|one| one.share()).collect(),
             biases: count,
@@ -154,75 +172,21 @@ impl Joined {
     pub(super) fn pack(&self, pass: Pass) -> PackedLinear<'_> {
         let outputs = self.width();
         let sizes = (self.weight.len() / outputs, outputs);
-        (linear(&self.weight, sizes, pass), &self.bias)
+        (linear(&self.weight, sizes, pass), Some(&self.bias))
     }
 }
 
-/// A linear layer of any width.
-pub(super) trait Layer {
-    fn weight(&self) -> &dyn Parameter;
-
-    fn bias(&self) -> Option<&dyn Parameter>;
-
-    /// Number of outputs.
-    fn outputs(&self) -> usize;
-}
-
-impl<In: Dim, Out: Dim> Layer for Linear<In, Out, f32, Cpu> {
-    fn weight(&self) -> &dyn Parameter {
-        &self.weight
-    }
-
-    fn bias(&self) -> Option<&dyn Parameter> {
-        Some(&self.bias)
-    }
-
-    fn outputs(&self) -> usize {
-        self.widths().1
-    }
-}
-
-impl<const EMBED: usize> Layer for Projection<EMBED, f32, Cpu> {
-    fn weight(&self) -> &dyn Parameter {
-        &self.weight
-    }
-
-    fn bias(&self) -> Option<&dyn Parameter> {
-        None
-    }
-
-    fn outputs(&self) -> usize {
-        self.weight.shape().0
-    }
-}
-
-/// `y = x Wᵀ + b`, where `y` has row stride `step`; `x: [rows, inputs]`.
+/// `y = x Wᵀ + b`, or without a bias `x Wᵀ`, where `y` has row stride `step`; `x: [rows, inputs]`.
 pub(super) fn apply((weight, bias): &PackedLinear<'_>, x: &[f32], y: &mut [f32], step: usize) {
-    let (inputs, target) = (weight.depth(), Target::biased(y, step, bias));
-    let left = Left::Rows(x, inputs);
+    let (inputs, target) = (weight.depth(), Target::biased(y, step, *bias));
+    let left = View::rows(x, inputs);
     multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
 }
 
-/// Packs a linear layer without a bias for the forward pass.
-pub(super) fn pack_projection<const EMBED: usize>(
-    layer: &Projection<EMBED, f32, Cpu>,
-) -> Packed<'_> {
-    let sizes = (EMBED, layer.weight.shape().0);
-    linear(host(&layer.weight), sizes, Pass::Forward)
-}
-
-/// `y = x Wᵀ`, where `y` has row stride `step`; `x: [rows, inputs]`.
-pub(super) fn project(weight: &Packed<'_>, x: &[f32], y: &mut [f32], step: usize) {
-    let (inputs, target) = (weight.depth(), Target::set(y, step));
-    let left = Left::Rows(x, inputs);
-    multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
-}
-
-/// The input gradient of [`apply`], with a layer packed for the backward pass: `dx = dy W`, written, rows
-/// of `inputs`.
-pub(super) fn back((weight, bias): &PackedLinear<'_>, dy: &[f32], dx: &mut [f32], inputs: usize) {
-    let outputs = bias.len();
-    let (left, target) = (Left::Rows(dy, outputs), Target::set(dx, inputs));
+/// The input gradient of [`apply`], with a layer packed for the backward pass: `dx = dy W`, written.
+pub(super) fn back((weight, _): &PackedLinear<'_>, dy: &[f32], dx: &mut [f32]) {
+    let (outputs, target) = (weight.depth(), Target::set(dx, weight.columns()));
+    let left = View::rows(dy, outputs);
     multiply(dy.len() / outputs, left, weight, 1.0, Part::Whole, target);
 }
 

@@ -12,7 +12,7 @@ use dfdx::tensor::{
 use dfdx::tensor_ops::{Backward, Device, SumTo};
 
 use super::Stream;
-use super::parameters::{Norm, Visitor, VisitorMut, Weights, member};
+use super::parameters::{Norm, Visitor, VisitorMut, Weights, member, set_values, values};
 use crate::data::ragged::{Ragged, Sequence};
 
 type Op<'a, const IN: usize, const OUT: usize, M, N, D, T> =
@@ -280,19 +280,8 @@ impl<N: Dtype, D: Device<N>> Visitor<N, D> for Collect<'_, N, D> {
     }
 }
 
-struct Read(Vec<Vec<f64>>);
-
-impl<N: Dtype, D: Device<N>> Visitor<N, D> for Read {
-    fn visit<S: Shape>(&mut self, _: &str, t: &Tensor<S, N, D>) -> Result<(), D::Err> {
-        self.0.push(to_f64(t.as_vec()));
-        Ok(())
-    }
-}
-
 pub(super) fn weights<N: Dtype, D: Device<N>, M: Weights<N, D>>(model: &M) -> Vec<Vec<f64>> {
-    let mut read = Read(vec![]);
-    model.each("", &mut read).expect("weights");
-    read.0
+    values(model).into_iter().map(to_f64).collect()
 }
 
 struct Names(Vec<String>);
@@ -310,17 +299,6 @@ pub(super) fn names<N: Dtype, D: Device<N>, M: Weights<N, D>>(model: &M) -> Vec<
     names.0
 }
 
-struct Fill<'a>(std::slice::Iter<'a, Vec<f64>>);
-
-impl<N: Dtype, D: Device<N>> VisitorMut<N, D> for Fill<'_> {
-    fn visit<S: Shape>(&mut self, _: &str, t: &mut Tensor<S, N, D>) -> Result<(), D::Err> {
-        let values = self.0.next().expect("as many values as tensors").iter();
-        let values: Vec<N> = values.map(|&v| N::from_f64(v).expect("finite")).collect();
-        t.copy_from(&values);
-        Ok(())
-    }
-}
-
 /// Several groups of weights, as one.
 impl<A: Weights<N, D>, B: Weights<N, D>, N: Dtype, D: Device<N>> Weights<N, D> for (A, B) {
     fn each(&self, group: &str, visitor: &mut impl Visitor<N, D>) -> Result<(), D::Err> {
@@ -335,8 +313,11 @@ impl<A: Weights<N, D>, B: Weights<N, D>, N: Dtype, D: Device<N>> Weights<N, D> f
 }
 
 pub(super) fn fill<N: Dtype, D: Device<N>, M: Weights<N, D>>(model: &mut M, values: &[Vec<f64>]) {
-    let mut fill = Fill(values.iter());
-    model.each_mut("", &mut fill).expect("fill");
+    let converted = |&value: &f64| N::from_f64(value).expect("finite");
+    let values = values
+        .iter()
+        .map(|list| list.iter().map(converted).collect());
+    set_values(model, &values.collect::<Vec<_>>());
 }
 
 /// Fills a model with arbitrary numbers, and returns an arbitrary stream of `tokens` tokens.

@@ -1,6 +1,5 @@
 //! A cross-attention block: queries of one stream attend to keys of another, then the MLP sublayer.
 
-use dfdx::shapes::Dtype;
 use dfdx::tensor::Tape;
 
 use crate::model::block::Block;
@@ -10,21 +9,19 @@ use crate::ops::dropout::Dropout;
 use crate::ops::maps::HeadMap;
 use crate::ops::{LabDevice, Stream};
 
-impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
-    Block<EMBED, HIDDEN, N, D>
-{
+impl<const EMBED: usize, const HIDDEN: usize, D: LabDevice<f32>> Block<EMBED, HIDDEN, f32, D> {
     /// `[queries, EMBED]` and `[keys, EMBED]` → `[queries, EMBED]`. `normed` is the stream that the first
     /// norm applies to, `starts` are the document starts of either stream; the last argument is the block's
     /// dropout with the model's context. For gradients see
     /// [`AttentionOp::try_cross_attention`](crate::ops::attention::AttentionOp::try_cross_attention).
-    pub(super) fn try_cross<T: Tape<N, D>>(
+    pub(super) fn try_cross<T: Tape<f32, D>>(
         &self,
-        queries_and_keys: [&Stream<EMBED, N, D>; 2],
+        queries_and_keys: [&Stream<EMBED, f32, D>; 2],
         normed: NormedStream,
         starts: [&[usize]; 2],
         (dropout, context): (Dropout, usize),
         tape: T,
-    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let x = D::try_cross_attention(
             queries_and_keys,
             (normed, &self.ln1),
@@ -39,7 +36,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
     /// Attention map of each head over one document.
     pub(super) fn cross_maps(
         &self,
-        queries_and_keys: [&Stream<EMBED, N, D>; 2],
+        queries_and_keys: [&Stream<EMBED, f32, D>; 2],
         normed: NormedStream,
     ) -> Vec<HeadMap> {
         let norm = (normed, &self.ln1);
@@ -52,7 +49,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         &self,
         normed: NormedStream,
         rows_and_longest: (usize, [usize; 2]),
-    ) -> BoxedIncremental<'_, EMBED, N, D> {
+    ) -> BoxedIncremental<'_, EMBED, f32, D> {
         let norm = (normed, &self.ln1);
         let mut attention = D::incremental_cross_attention(norm, &self.attn, rows_and_longest);
         let feed_forward = self.inference_feed_forward();

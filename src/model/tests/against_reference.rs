@@ -74,9 +74,9 @@ impl FromReferences for Small {
     ) -> Result<Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>, CpuError> {
         let at = (&batch.tokens[..], &batch.positions()[..]);
         let Embedding { tok_emb, pos_emb } = &self.embedding;
-        let (tokens, positions) = (&tok_emb.weight, pos_emb.as_ref());
+        let positions = pos_emb.as_ref();
         let tape = OwnedTape::default();
-        let mut x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
+        let mut x = embedding::reference::embed(tok_emb, positions, at, dropout.at(0), tape)?;
         for (site, block) in (1..).zip(&self.blocks) {
             x = reference_block(block, x, batch, dropout.at(site))?;
         }
@@ -109,9 +109,9 @@ impl FromReferences for Latents {
         let latents = Ragged::from_sequences(&latents);
         let at = (&batch.tokens[..], &batch.positions()[..]);
         let Embedding { tok_emb, pos_emb } = &self.embedding;
-        let (tokens, positions) = (&tok_emb.weight, pos_emb.as_ref());
+        let positions = pos_emb.as_ref();
         let tape = OwnedTape::default();
-        let x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
+        let x = embedding::reference::embed(tok_emb, positions, at, dropout.at(0), tape)?;
         let (x, tape) = x.split_tape();
         let y = embedding::reference::lookup(&self.latents, &latents.positions(), tape)?;
         let (y, tape) = y.split_tape();

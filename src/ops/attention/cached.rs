@@ -4,7 +4,6 @@
 
 use dfdx::tensor::Cpu;
 
-use super::head_scores::HeadScores;
 use super::heads::step;
 use super::kv_cache::KvCache;
 use super::scoring::Bias;
@@ -14,10 +13,10 @@ use super::talking_heads::{TalkingWeights, mix_heads};
 use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, forget, gate, kv_cache};
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
+use crate::ops::kernels::matmul::{Packed, Part, Pass, Target, View, multiply};
 use crate::ops::kernels::rows::{sigmoid, wide};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::residual::{PackedLinear, apply, pack_linear, pack_projection, project};
+use crate::ops::residual::{PackedLinear, apply, pack_linear};
 
 /// The projections, packed, and how heads attend to a cache.
 ///
@@ -30,8 +29,8 @@ pub struct CachedAttention<'a> {
     query: PackedLinear<'a>,
     proj: PackedLinear<'a>,
     forget: Option<PackedLinear<'a>>,
-    beta: Option<Packed<'a>>,
-    gate: Option<Packed<'a>>,
+    beta: Option<PackedLinear<'a>>,
+    gate: Option<PackedLinear<'a>>,
     transform: HeadTransform,
     heads: CachedHeads<'a>,
 }
@@ -53,8 +52,8 @@ impl<'a> CachedAttention<'a> {
             query: pack_linear(weights.to_queries(), forward),
             proj: pack_linear(&weights.proj, forward),
             forget: (weights.forget.as_ref()).map(|layer| pack_linear(layer, forward)),
-            beta: weights.beta.as_ref().map(pack_projection),
-            gate: weights.gate.as_ref().map(pack_projection),
+            beta: (weights.beta.as_ref()).map(|layer| pack_linear(layer, forward)),
+            gate: (weights.gate.as_ref()).map(|layer| pack_linear(layer, forward)),
             transform: HeadTransform::new(weights, context),
             heads: CachedHeads {
                 layout: weights.layout,
@@ -94,7 +93,7 @@ impl<'a> CachedAttention<'a> {
         }
         if let Some(beta) = &self.beta {
             let column = width - self.layout.heads;
-            project(beta, normed, &mut entries[column..], width);
+            apply(beta, normed, &mut entries[column..], width);
         }
         for (entry, &position) in entries.chunks_exact_mut(width).zip(positions) {
             (self.transform).apply(&mut entry[..values], Side::Keys, position);
@@ -118,7 +117,7 @@ impl<'a> CachedAttention<'a> {
         let (width, step) = (self.layout.width(), self.queries_width());
         apply(&self.query, normed, queries, step);
         if let Some(gate) = &self.gate {
-            project(gate, normed, &mut queries[width..], step);
+            apply(gate, normed, &mut queries[width..], step);
         }
         for (queries, &position) in queries.chunks_exact_mut(step).zip(positions) {
             (self.transform).apply(&mut queries[..width], Side::Queries, position);
@@ -137,7 +136,7 @@ impl<'a> CachedAttention<'a> {
 
     /// The output projection, `[tokens, heads_width]` → `[tokens, EMBED]`, written.
     pub fn project(&self, heads: &[f32], out: &mut [f32]) {
-        apply(&self.proj, heads, out, self.proj.1.len());
+        apply(&self.proj, heads, out, self.proj.0.columns());
     }
 
     /// Width of the keys and values of an entry.
@@ -189,7 +188,7 @@ impl<'a> CachedAttention<'a> {
                     &mut scores,
                 );
                 let sums = (cache.sums.get(head..).unwrap_or_default(), layout.heads);
-                let of_head = HeadScores::with_sums(layout, head, sums);
+                let of_head = self.heads.heads.scores([head, 0], sums);
                 wide!((of_head.addend).grow(&mut scores[..cache.tokens], cache.tokens, 0));
                 kv_cache::apply_weights(cache, (head, head_dim), &scores, &mut retrieved, head_dim);
                 (values.iter_mut().zip(&*retrieved)).for_each(|(v, r)| *v -= r);
@@ -264,7 +263,7 @@ impl CachedHeads<'_> {
     /// Row stride of scores.
     fn score_step(&self, cache: &KvCache) -> usize {
         match &self.position_scores {
-            Some((_, bias)) => step(bias.len()),
+            Some((table, _)) => step(table.columns()),
             None => kv_cache::score_step(cache),
         }
     }
@@ -286,8 +285,8 @@ impl CachedHeads<'_> {
         let (n, first) = (scores.len() / score_step, map * width);
         let queries = &queries[head * self.layout.head_dim + first..];
         if let Some((keys, bias)) = &self.position_scores {
-            let target = Target::biased(scores, score_step, bias);
-            return multiply(n, Left::Rows(queries, step), keys, 1.0, Part::Whole, target);
+            let target = Target::biased(scores, score_step, *bias);
+            return multiply(n, View::rows(queries, step), keys, 1.0, Part::Whole, target);
         }
         let (scale, queries) = (self.layout.scale() as f32, (n, queries, step));
         let keys = (self.shared(head), first..first + width);
@@ -323,5 +322,5 @@ fn pack_positions<const EMBED: usize>(
 ) -> PackedLinear<'_> {
     let (w2, b2) = (host(&weights.w2), host(&weights.b2));
     let packed = Packed::new(View::rows(w2, b2.len()), w2.len() / b2.len(), b2.len());
-    (packed, b2)
+    (packed, Some(b2))
 }

@@ -12,8 +12,8 @@ use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
 use super::cross::{attended_keys, check_starts};
-use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
-use super::heads::HeadTile;
+use super::head_attention::DocumentAttention;
+use super::heads::DocumentHead;
 use super::incremental::cached;
 use super::scoring::Bias;
 use super::separate_heads::SeparateHeads;
@@ -189,37 +189,31 @@ impl<const EMBED: usize, const STREAMS: usize> Attention<EMBED, STREAMS> {
 
     /// Every head over a document.
     fn heads(&self, shard: &[Shard; STREAMS], document: &Rows<STREAMS>) -> Vec<DocumentHead> {
-        let of_head = |head| HeadTile {
-            queries: document[0].len(),
-            keys: document[Self::KEYS].len(),
-            first_query: shard[0].starts[0] + document[0].start,
-            head,
-            layout: self.layout,
-            dropout: self.dropout,
+        let (layout, columns) = (self.layout, self.columns);
+        let [queries, keys] =
+            [0, Self::KEYS].map(|stream| self.joined_rows(shard, stream, document).start);
+        let of_index = |index: usize| {
+            let shared = keys + index / layout.group() * layout.head_dim;
+            DocumentHead {
+                queries: document[0].len(),
+                keys: document[Self::KEYS].len(),
+                first_query: shard[0].starts[0] + document[0].start,
+                index,
+                layout,
+                dropout: self.dropout,
+                starts: [
+                    queries + index * layout.head_dim,
+                    shared + columns.keys,
+                    shared + columns.values,
+                ],
+                forget: keys + columns.forget + index,
+                beta: keys + columns.beta + index,
+                query_step: self.joined[0].width(),
+                kv_step: self.joined[Self::KEYS].width(),
+                accumulate_kv: !index.is_multiple_of(layout.group()),
+            }
         };
-        let rows = [0, Self::KEYS].map(|stream| self.joined_rows(shard, stream, document).start);
-        let heads = 0..self.layout.heads;
-        heads
-            .map(|head| (of_head(head), self.columns(rows, head)))
-            .collect()
-    }
-
-    /// The columns of a head, for a document whose rows with queries and with keys start there.
-    fn columns(&self, [queries, keys]: [usize; 2], head: usize) -> HeadColumns {
-        let head_dim = self.layout.head_dim;
-        let group = self.layout.group();
-        let shared = keys + head / group * head_dim;
-        HeadColumns {
-            starts: [
-                queries + head * head_dim,
-                shared + self.columns.keys,
-                shared + self.columns.values,
-            ],
-            of_head: [self.columns.forget, self.columns.beta].map(|column| keys + column + head),
-            query_step: self.joined[0].width(),
-            step: self.joined[Self::KEYS].width(),
-            accumulate_kv: !head.is_multiple_of(group),
-        }
+        (0..layout.heads).map(of_index).collect()
     }
 
     /// The streams and columns of queries and of keys.
@@ -472,7 +466,7 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<STREAMS> for Attention<EMB
         for tile in tiles(shard) {
             let at = rows_in(&tile, shard);
             let mut dheads = Scratch::new(tile[0].len() * of_heads);
-            back(proj, &dout[of(&at[0], EMBED)], &mut dheads, of_heads);
+            back(proj, &dout[of(&at[0], EMBED)], &mut dheads);
             if let Some((gates, count, step)) = self.output_gates(shard, &at) {
                 let heads = &saved.heads[of(&at[0], of_heads)];
                 let heads = (heads, &mut *dheads, of_heads);
@@ -496,7 +490,7 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<STREAMS> for Attention<EMB
             for (stream, joined) in joined.iter().enumerate() {
                 let dinput = &mut dinputs[stream][of(&at[stream], EMBED)];
                 let rows = self.joined_rows(shard, stream, &at);
-                back(joined, &dqkv[rows], dinput, EMBED);
+                back(joined, &dqkv[rows], dinput);
             }
         }
         self.heads.finish(of_head);

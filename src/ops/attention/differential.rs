@@ -17,7 +17,7 @@ use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Cpu, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::heads::{HeadTile, step};
+use super::heads::{DocumentHead, step};
 use crate::ops::bridge::host;
 use crate::ops::kernels::rows::{exp, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
@@ -94,19 +94,19 @@ impl Difference {
     /// that of the learned vectors.
     pub fn backward(
         &self,
-        tile: &HeadTile,
+        head: &DocumentHead,
         second: &[f32],
         ddifference: &[f32],
         dvectors: &mut [f32],
     ) -> Scratch {
         let (mut dsecond, lambda) = (Scratch::new(ddifference.len()), self.lambda.value);
-        let (mut dlambda, step) = (0.0, step(tile.keys));
+        let (mut dlambda, step) = (0.0, step(head.keys));
         let rows = dsecond.chunks_exact_mut(step);
         let rows = rows.zip(ddifference.chunks_exact(step));
         wide!({
             for (query, ((to, from), weights)) in rows.zip(second.chunks_exact(step)).enumerate() {
                 // Elements above the diagonal are undefined and may be NaN.
-                let seen = ..=tile.last_key(query);
+                let seen = ..=head.last_key(query);
                 dlambda -= sum_of(&from[seen], &weights[seen], |d, w| d * w);
                 to.iter_mut()
                     .zip(from)

@@ -1,6 +1,6 @@
 //! From the scores of a query to its attention weights, and back: one head, one row at a time.
 
-use super::{Layout, Scoring, Similarity};
+use super::{Scoring, Similarity};
 use crate::ops::kernels::rows::{LANES, exp, sigmoid, softmax, softmax_with_sink, sum_of, wide};
 
 /// How one head over one document makes weights of scores.
@@ -115,32 +115,6 @@ impl AddendGradient<'_> {
 }
 
 impl HeadScores<'_> {
-    /// Of a head without learned parts, counted from 0.
-    pub fn plain(layout: &Layout, head: usize) -> Self {
-        let scoring = layout.scoring;
-        let slope = scoring.slope(head, layout.heads) as f32;
-        Self {
-            scoring,
-            addend: match scoring.bias {
-                None => Addend::None,
-                Some(_) => Addend::Slope(slope),
-            },
-            sink: scoring.sink.map(|_| 0.0),
-        }
-    }
-
-    /// The same, given the running sums of its forget gates, if it has any, and their stride.
-    pub fn with_sums(layout: &Layout, head: usize, (sums, step): (&[f32], usize)) -> Self {
-        let plain = HeadScores::plain(layout, head);
-        match layout.forgets() {
-            true => HeadScores {
-                addend: Addend::Growth(sums.iter().step_by(step).copied().collect()),
-                ..plain
-            },
-            false => plain,
-        }
-    }
-
     /// Turns the scores of the last queries of a sequence of `tokens` into weights, with row stride `step`:
     /// see [`Self::scores_to_weights`].
     pub fn last_scores_to_weights(&self, scores: &mut [f32], step: usize, tokens: usize) {

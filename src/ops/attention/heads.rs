@@ -3,45 +3,81 @@
 
 use super::head_scores::{AddendGradient, HeadScores};
 use super::{AttentionDropout, Layout};
-use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
+use crate::ops::kernels::matmul::{Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::{LANES, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
-use crate::ops::maps::HeadMap;
 
 /// Row stride of the attention weights over `keys` keys: whole vectors.
 pub fn step(keys: usize) -> usize {
     keys.next_multiple_of(LANES)
 }
 
-/// One head over one document: the shape of its attention weights `[queries, keys]`, and how they are
-/// computed. It does not hold the weights. Their rows are padded to whole vectors; weights of masked keys
-/// are 0.
+/// What [`DocumentHead::starts`] and [`DocumentHead::views`] have at each index.
+pub const QUERIES: usize = 0;
+pub const KEYS: usize = 1;
+pub const VALUES: usize = 2;
+
+/// One head over one document: the shape of its attention weights `[queries, keys]`, how they are computed, and where
+/// its queries, keys and values are among those of all tokens. It does not hold the weights. Their rows are padded to
+/// whole vectors; weights of masked keys are 0.
 ///
 /// There are at least as many queries as keys. Query i is aligned with key i; queries beyond the last key
 /// attend to all keys.
 #[derive(Clone, Copy)]
-pub struct HeadTile {
+pub struct DocumentHead {
     pub queries: usize,
     pub keys: usize,
     /// Index of the document's first query in the batch, which seeds dropout.
     pub first_query: usize,
-    pub head: usize,
+    /// Number of the head.
+    pub index: usize,
     pub layout: Layout,
     pub dropout: AttentionDropout,
+    /// Where queries, keys and values start, in matrices that lie in one slice; in self-attention they are one matrix.
+    pub starts: [usize; 3],
+    /// Where the running sums of forget gates start, if there are any.
+    pub forget: usize,
+    /// Where β of the delta rule starts, if it is applied.
+    pub beta: usize,
+    /// Row stride of queries.
+    pub query_step: usize,
+    /// Row stride of keys, values and what goes with them.
+    pub kv_step: usize,
+    /// Whether another head of the group has already written the gradients of these keys and values.
+    pub accumulate_kv: bool,
 }
 
-impl HeadTile {
-    /// For the first document of a batch, without dropout.
-    pub fn without_dropout([queries, keys]: [usize; 2], head: usize, layout: Layout) -> Self {
-        Self {
-            queries,
-            keys,
-            first_query: 0,
-            head,
-            layout,
-            dropout: AttentionDropout::none(0),
+impl DocumentHead {
+    /// Where the queries or keys of a map or the values start, and their row stride.
+    fn start(&self, which: usize, map: usize) -> (usize, usize) {
+        let channel = map * self.layout.compared();
+        match which {
+            QUERIES => (self.starts[QUERIES] + channel, self.query_step),
+            KEYS => (self.starts[KEYS] + channel, self.kv_step),
+            _ => (self.starts[VALUES], self.kv_step),
         }
+    }
+
+    /// The queries and keys of a map, and the values.
+    pub fn views<'a>(&self, qkv: &'a [f32], map: usize) -> [View<'a>; 3] {
+        [QUERIES, KEYS, VALUES].map(|which| {
+            let (start, step) = self.start(which, map);
+            View::rows(&qkv[start..], step)
+        })
+    }
+
+    /// Destination of the gradient of the queries or keys of a map, or of the values.
+    pub fn gradient<'a>(&self, which: usize, map: usize, dqkv: &'a mut [f32]) -> Target<'a> {
+        let (start, step) = self.start(which, map);
+        let add = which != QUERIES && self.accumulate_kv;
+        Target::set(&mut dqkv[start..], step).adding(add)
+    }
+
+    /// Adds to the gradients of the running sums of forget gates, if there are any.
+    pub fn add_to_sums(&self, gradients: &[f32], dqkv: &mut [f32]) {
+        let column = dqkv.iter_mut().skip(self.forget).step_by(self.kv_step);
+        column.zip(gradients).for_each(|(to, d)| *to += d);
     }
 
     /// Number of elements saved for backward: weights, and for some scorings the scores or a factor for each
@@ -93,48 +129,24 @@ impl HeadTile {
         });
     }
 
-    /// The attention map, given the score of every visible pair of query and key.
-    pub fn map_from_scores(
-        &self,
-        scores: &HeadScores<'_>,
-        score: impl Fn(usize, usize) -> f32,
-    ) -> HeadMap {
-        let mut saved = vec![0.0; self.saved_len()];
-        for (query, row) in saved[..self.queries * step(self.keys)]
-            .chunks_exact_mut(step(self.keys))
-            .enumerate()
-        {
-            let seen = row[..=self.last_key(query)].iter_mut().enumerate();
-            seen.for_each(|(key, weight)| *weight = score(query, key));
-        }
-        self.scores_to_weights(scores, &mut saved);
-        let rows = self.split_saved(&saved)[0].chunks_exact(step(self.keys));
-        HeadMap {
-            queries: self.queries,
-            keys: self.keys,
-            weights: rows.flat_map(|row| &row[..self.keys]).copied().collect(),
-        }
-    }
-
-    /// Writes the scores of `width` channels of queries and keys, at and below the diagonal, to a target which may have a
-    /// bias.
-    pub fn products(&self, [q, k]: [View<'_>; 2], width: usize, target: Target<'_>) {
-        let keys = Packed::new(k.t(), width, self.keys);
-        let (left, part) = (q.left(), Part::LowerResult);
-        multiply(self.queries, left, &keys, self.scale(), part, target);
+    /// Writes the scores of a map's queries and keys, at and below the diagonal, to a target which may have a bias.
+    pub fn products(&self, [q, k]: [View<'_>; 2], target: Target<'_>) {
+        let keys = Packed::new(k.t(), self.layout.compared(), self.keys);
+        let (scale, part) = (self.scale(), Part::LowerResult);
+        multiply(self.queries, q, &keys, scale, part, target);
     }
 
     /// The gradient of the queries in [`Self::products`], from that of the scores.
-    pub fn queries_gradient(&self, dscores: &[f32], k: View<'_>, width: usize, to: Target<'_>) {
-        let (keys, scale) = (Packed::new(k, self.keys, width), self.scale());
-        let left = Left::Rows(dscores, step(self.keys));
+    pub fn queries_gradient(&self, dscores: &[f32], k: View<'_>, to: Target<'_>) {
+        let keys = Packed::new(k, self.keys, self.layout.compared());
+        let (left, scale) = (View::rows(dscores, step(self.keys)), self.scale());
         multiply(self.queries, left, &keys, scale, Part::LowerLeft, to);
     }
 
     /// The gradient of the keys.
-    pub fn keys_gradient(&self, dscores: &[f32], q: View<'_>, width: usize, to: Target<'_>) {
-        let (queries, scale) = (Packed::new(q, self.queries, width), self.scale());
-        let left = Left::Columns(dscores, step(self.keys));
+    pub fn keys_gradient(&self, dscores: &[f32], q: View<'_>, to: Target<'_>) {
+        let queries = Packed::new(q, self.queries, self.layout.compared());
+        let (left, scale) = (View::rows(dscores, step(self.keys)).t(), self.scale());
         multiply(self.keys, left, &queries, scale, Part::UpperLeft, to);
     }
 
@@ -142,12 +154,12 @@ impl HeadTile {
         self.layout.scale() as f32
     }
 
-    /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, width]`.
-    pub fn apply_weights(&self, weights: &[f32], values: Values<'_>, out: Target<'_>) {
+    /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, head_dim]`.
+    pub fn apply_weights(&self, weights: &[f32], values: View<'_>, out: Target<'_>) {
         let weights = &weights[..self.cells()];
         let dropped = self.with_dropout(weights);
-        let left = Left::Rows(dropped.as_deref().unwrap_or(weights), step(self.keys));
-        let values = Packed::new(values.rows, self.keys, values.width);
+        let left = View::rows(dropped.as_deref().unwrap_or(weights), step(self.keys));
+        let values = Packed::new(values, self.keys, self.layout.head_dim);
         multiply(self.queries, left, &values, 1.0, Part::LowerLeft, out);
     }
 
@@ -156,28 +168,22 @@ impl HeadTile {
     pub fn apply_weights_backward(
         &self,
         weights: &[f32],
-        values: Values<'_>,
+        values: View<'_>,
         dout: View<'_>,
         dvalues: Target<'_>,
     ) -> Scratch {
         let (queries, keys, step) = (self.queries, self.keys, step(self.keys));
+        let head_dim = self.layout.head_dim;
         let weights = &weights[..self.cells()];
         let dropped = self.with_dropout(weights);
-        let left = Left::Columns(dropped.as_deref().unwrap_or(weights), step);
-        let douts = Packed::new(dout, queries, values.width);
+        let left = View::rows(dropped.as_deref().unwrap_or(weights), step).t();
+        let douts = Packed::new(dout, queries, head_dim);
         multiply(keys, left, &douts, 1.0, Part::UpperLeft, dvalues);
 
         let mut dweights = Scratch::new(queries * step);
         let target = Target::set(&mut dweights, step);
-        let values = Packed::new(values.rows.t(), values.width, keys);
-        multiply(
-            queries,
-            dout.left(),
-            &values,
-            1.0,
-            Part::LowerResult,
-            target,
-        );
+        let values = Packed::new(values.t(), head_dim, keys);
+        multiply(queries, dout, &values, 1.0, Part::LowerResult, target);
         let dropout = self.dropout.weights;
         if !dropout.is_none() {
             wide!({
@@ -254,13 +260,6 @@ impl HeadTile {
     /// Dropout index of the weight of a query's first key.
     #[inline(always)]
     fn dropout_index(&self, query: usize) -> usize {
-        ((self.first_query + query) * self.layout.heads + self.head) * self.dropout.context
+        ((self.first_query + query) * self.layout.heads + self.index) * self.dropout.context
     }
-}
-
-/// The values of one head: `[keys, width]` within a wider matrix.
-#[derive(Clone, Copy)]
-pub struct Values<'a> {
-    pub rows: View<'a>,
-    pub width: usize,
 }

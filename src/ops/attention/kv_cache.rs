@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::ops::kernels::matmul::{Left, PANEL, Packed, Part, Target, View, multiply};
+use crate::ops::kernels::matmul::{PANEL, Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::{weighted_sum, wide};
 
 /// The cached keys and values of one sequence.
@@ -72,11 +72,9 @@ pub fn apply_weights_to_values(
 ) {
     let (values, tokens) = (&cache.blocks[0], cache.tokens);
     let values = View::rows(&values[column..], values.len() / tokens);
-    let (values, left) = (
-        Packed::new(values, tokens, head_dim),
-        Left::Rows(weights, step),
-    );
-    multiply(weights.len() / step, left, &values, 1.0, Part::Whole, heads);
+    let values = Packed::new(values, tokens, head_dim);
+    let (rows, left) = (weights.len() / step, View::rows(weights, step));
+    multiply(rows, left, &values, 1.0, Part::Whole, heads);
 }
 
 /// Number of tokens, keys and values of one head, block by block.
@@ -110,7 +108,7 @@ pub fn scores(
         let keys = &keys[channels.start * BLOCK..channels.end * BLOCK];
         if rows > 1 {
             let keys = Packed::new(View::rows(keys, BLOCK), channels.len(), tokens);
-            let left = Left::Rows(queries, step);
+            let left = View::rows(queries, step);
             let target = Target::set(scores, score_step(cache));
             multiply(rows, left, &keys, scale, Part::Whole, target);
             continue;
@@ -138,11 +136,8 @@ pub fn apply_weights(
         let weights = &weights[i * BLOCK..];
         if rows > 1 {
             let values = Packed::new(View::rows(values, head.1), tokens, head.1);
-            let target = Target {
-                add: i > 0,
-                ..Target::set(heads, step)
-            };
-            let left = Left::Rows(weights, score_step(cache));
+            let target = Target::set(heads, step).adding(i > 0);
+            let left = View::rows(weights, score_step(cache));
             multiply(rows, left, &values, 1.0, Part::Whole, target);
             continue;
         }

@@ -1,11 +1,10 @@
 //! Attention maps: the weights of each head over one document.
 
-use dfdx::shapes::{Dtype, Shape};
-use dfdx::tensor::{Cpu, Tensor};
+use dfdx::tensor::Cpu;
 use dfdx::tensor_ops::Device;
 
 use super::head_scores::HeadScores;
-use super::heads::HeadTile;
+use super::heads::step;
 use super::scoring::Bias;
 use super::separate_heads::SeparateHeads;
 use super::synthesizer::PositionTable;
@@ -14,9 +13,9 @@ use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, NormedStream, ToHeads, delta, forget};
 use crate::ops::Stream;
 use crate::ops::bridge::host;
-use crate::ops::kernels::rows::{sigmoid, sum_of};
-use crate::ops::maps::{HeadMap, normed, on_host, products, projected};
-use crate::ops::parameters::{Norm, Visitor, VisitorMut, Weights as _};
+use crate::ops::kernels::rows::{sigmoid, sum_of, wide};
+use crate::ops::maps::{HeadMap, normed, projected};
+use crate::ops::parameters::{Norm, set_values, values};
 
 /// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
 ///
@@ -24,23 +23,23 @@ use crate::ops::parameters::{Norm, Visitor, VisitorMut, Weights as _};
 /// attention without a sink or talking heads, and in kinds that divide weights by their sum; without a sink to `1 − λ` in
 /// differential attention, whose weights may be negative, as may those of products. With the delta rule they are what
 /// each value counts for after all corrections.
-pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
-    x: &Stream<EMBED, N, D>,
-    norm: &Norm<EMBED, N, D>,
-    weights: &AttentionWeights<EMBED, N, D>,
+pub fn maps<const EMBED: usize, D: Device<f32>>(
+    x: &Stream<EMBED, f32, D>,
+    norm: &Norm<EMBED, f32, D>,
+    weights: &AttentionWeights<EMBED, f32, D>,
 ) -> Vec<HeadMap> {
-    let x = normed(&on_host(x), norm);
+    let x = normed(&x.as_vec(), norm);
     maps_between([&x, &x], weights)
 }
 
 /// The same in cross-attention, of queries to keys: the weights of [`super::AttentionOp::try_cross_attention`]. Keys
 /// beyond the number of queries are never attended to and left out.
-pub fn cross_maps<const EMBED: usize, N: Dtype, D: Device<N>>(
-    queries_and_keys: [&Stream<EMBED, N, D>; 2],
-    (which, norm): (NormedStream, &Norm<EMBED, N, D>),
-    weights: &AttentionWeights<EMBED, N, D>,
+pub fn cross_maps<const EMBED: usize, D: Device<f32>>(
+    queries_and_keys: [&Stream<EMBED, f32, D>; 2],
+    (which, norm): (NormedStream, &Norm<EMBED, f32, D>),
+    weights: &AttentionWeights<EMBED, f32, D>,
 ) -> Vec<HeadMap> {
-    let [mut queries, mut keys] = queries_and_keys.map(on_host);
+    let [mut queries, mut keys] = queries_and_keys.map(|stream| stream.as_vec());
     keys.truncate(queries.len());
     match which {
         NormedStream::Queries => queries = normed(&queries, norm),
@@ -50,9 +49,9 @@ pub fn cross_maps<const EMBED: usize, N: Dtype, D: Device<N>>(
 }
 
 /// The maps from the streams of queries and of keys, after the norm.
-fn maps_between<const EMBED: usize, N: Dtype, D: Device<N>>(
+fn maps_between<const EMBED: usize, D: Device<f32>>(
     [of_queries, of_keys]: [&[f32]; 2],
-    weights: &AttentionWeights<EMBED, N, D>,
+    weights: &AttentionWeights<EMBED, f32, D>,
 ) -> Vec<HeadMap> {
     let weights = &on_cpu(weights);
     let transform = HeadTransform::new(weights, of_queries.len() / EMBED);
@@ -103,7 +102,7 @@ fn head_maps<const EMBED: usize>(
         mix_maps(host(&talking.after), &mut maps);
     }
     if let Some(beta) = &weights.beta {
-        let beta = products(x, beta);
+        let beta = projected(x, beta);
         for (at, map) in maps.iter_mut().enumerate() {
             let addend = scores(at, 0).addend;
             let key = |token: usize| &keys[token * layout.width() + at * layout.head_dim..];
@@ -162,8 +161,7 @@ impl QueriesAndKeys<'_> {
             None => self.keys.len() / layout.kv_width(),
         };
         let maps = (0..layout.heads).map(|head| {
-            let tile = HeadTile::without_dropout([queries, keys], head, layout);
-            tile.map_from_scores(&scores(head), |query, key| match talking {
+            map_of([queries, keys], &scores(head), |query, key| match talking {
                 None => self.score([head, map], query, key),
                 Some(matrix) => {
                     let row = matrix[head * layout.heads..][..layout.heads].iter();
@@ -178,38 +176,32 @@ impl QueriesAndKeys<'_> {
     }
 }
 
-/// A copy of the weights on the CPU, in f32.
-fn on_cpu<const EMBED: usize, N: Dtype, D: Device<N>>(
-    weights: &AttentionWeights<EMBED, N, D>,
+/// The attention map, given the score of every visible pair of query and key.
+fn map_of(
+    [queries, keys]: [usize; 2],
+    scores: &HeadScores<'_>,
+    score: impl Fn(usize, usize) -> f32,
+) -> HeadMap {
+    let (mut weights, mut row) = (vec![], vec![0.0; step(keys)]);
+    for query in 0..queries {
+        let last = query.min(keys - 1);
+        (0..=last).for_each(|key| row[key] = score(query, key));
+        wide!(scores.scores_to_weights(&mut row, last, None));
+        weights.extend_from_slice(&row[..keys]);
+    }
+    HeadMap {
+        queries,
+        keys,
+        weights,
+    }
+}
+
+/// A copy of the weights on the CPU.
+fn on_cpu<const EMBED: usize, D: Device<f32>>(
+    weights: &AttentionWeights<EMBED, f32, D>,
 ) -> AttentionWeights<EMBED, f32, Cpu> {
-    let mut values = Values(vec![]);
-    let read = weights.each("", &mut values);
-    read.unwrap_or_else(|_| unreachable!("reading fails nowhere"));
     let zeros = AttentionWeights::zeros(&Cpu::default(), weights.layout);
     let mut copy = zeros.expect("memory for a layer on the host");
-    values.0.reverse();
-    let written = copy.each_mut("", &mut values);
-    written.expect("writing to the host fails nowhere");
+    set_values(&mut copy, &values(weights));
     copy
-}
-
-/// The values of some weights.
-struct Values(Vec<Vec<f32>>);
-
-impl<N: Dtype, D: Device<N>> Visitor<N, D> for Values {
-    fn visit<S: Shape>(&mut self, _: &str, weight: &Tensor<S, N, D>) -> Result<(), D::Err> {
-        self.0.push(on_host(weight));
-        Ok(())
-    }
-}
-
-impl VisitorMut<f32, Cpu> for Values {
-    fn visit<S: Shape>(
-        &mut self,
-        _: &str,
-        weight: &mut Tensor<S, f32, Cpu>,
-    ) -> Result<(), <Cpu as dfdx::tensor::HasErr>::Err> {
-        weight.copy_from(&self.0.pop().expect("as many weights"));
-        Ok(())
-    }
 }

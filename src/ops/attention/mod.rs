@@ -73,6 +73,7 @@ impl AttentionDropout {
     }
 
     /// No dropout.
+    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn none(context: usize) -> Self {
         Self {
             weights: Dropout::NONE,

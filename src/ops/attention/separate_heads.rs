@@ -6,11 +6,12 @@ use dfdx::tensor::{Cpu, Tensor};
 
 use super::delta::{self, Correction};
 use super::differential::Difference;
-use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
+use super::head_attention::DocumentAttention;
 use super::head_scores::{Addend, HeadScores};
-use super::heads::{HeadTile, Values, step};
+use super::heads::{DocumentHead, KEYS, QUERIES, VALUES, step};
 use super::qk_norm::{Gain, QkNorm, normalise, normalise_backward};
 use super::relative::{self, BUCKETS};
+use super::scoring::Bias;
 use super::synthesizer::PositionTable;
 use super::{AttentionWeights, Layout};
 use crate::ops::bridge::host;
@@ -38,20 +39,16 @@ impl SeparateHeads {
         weights: &AttentionWeights<EMBED, f32, Cpu>,
         context: usize,
     ) -> Self {
-        let (layout, table) = (weights.layout, &weights.relative);
-        let of_head = |head| {
-            let table = table.iter();
-            table.flat_map(move |table| {
-                relative::by_distance(host(table), (head, layout.heads), context)
-            })
-        };
+        let layout = weights.layout;
+        let by_distance = weights.relative.as_ref().map_or(vec![], |table| {
+            let of_head = |head| relative::by_distance(host(table), (head, layout.heads), context);
+            (0..layout.heads).map(of_head).collect()
+        });
         Self {
             layout,
             sinks: weights.sinks.clone(),
-            relative: table.clone(),
-            by_distance: (0..layout.heads)
-                .map(|head| of_head(head).collect())
-                .collect(),
+            relative: weights.relative.clone(),
+            by_distance,
             difference: weights.difference.as_ref().map(Difference::new),
             positions: weights.positions.as_ref().map(PositionTable::new),
         }
@@ -63,47 +60,52 @@ impl SeparateHeads {
     }
 
     /// How a map of a head makes weights of scores, given the running sums of the head's forget gates and their stride.
-    pub fn scores(&self, [head, map]: [usize; 2], sums: (&[f32], usize)) -> HeadScores<'_> {
-        let mut scores = HeadScores::with_sums(&self.layout, head, sums);
-        if self.relative.is_some() {
-            scores.addend = Addend::ByDistance(&self.by_distance[head]);
+    pub fn scores(&self, [head, map]: [usize; 2], (sums, step): (&[f32], usize)) -> HeadScores<'_> {
+        let (scoring, heads) = (self.layout.scoring, self.layout.heads);
+        let sink = match &self.sinks {
+            Some(learned) => host(learned)[head * self.layout.maps() + map],
+            None => 0.0,
+        };
+        HeadScores {
+            scoring,
+            addend: match scoring.bias {
+                None => Addend::None,
+                Some(Bias::Alibi | Bias::Decay) => Addend::Slope(scoring.slope(head, heads) as f32),
+                Some(Bias::Relative) => Addend::ByDistance(&self.by_distance[head]),
+                Some(Bias::Forget { .. }) => {
+                    Addend::Growth(sums.iter().step_by(step).copied().collect())
+                }
+            },
+            sink: scoring.sink.map(|_| sink),
         }
-        if let Some(sinks) = &self.sinks {
-            scores.sink = Some(host(sinks)[head * self.layout.maps() + map]);
-        }
-        scores
     }
 
     /// The same, where the sums are among the columns of a document.
-    fn scores_of(&self, (tile, columns): &DocumentHead, map: usize, qkv: &[f32]) -> HeadScores<'_> {
-        let sums = columns.of_head[0]..columns.of_head[0] + (tile.keys - 1) * columns.step + 1;
+    fn scores_of(&self, head: &DocumentHead, map: usize, qkv: &[f32]) -> HeadScores<'_> {
+        let sums = head.forget..head.forget + (head.keys - 1) * head.kv_step + 1;
         let sums = qkv.get(sums).unwrap_or_default();
-        self.scores([tile.head, map], (sums, columns.step))
+        self.scores([head.index, map], (sums, head.kv_step))
     }
 
     /// Writes the scores of a map, at and below the diagonal.
-    pub fn products(
-        &self,
-        (tile, columns): &DocumentHead,
-        map: usize,
-        qkv: &[f32],
-        scores: &mut [f32],
-    ) {
-        let width = self.layout.compared();
-        let [q, k, _] = columns.views(qkv, map * width);
-        let target = Target::set(scores, step(tile.keys));
-        match &self.positions {
-            None => tile.products([q, k], width, target),
-            Some(table) => {
-                let bias = Some(table.bias(tile.keys));
-                tile.products([q, table.keys()], width, Target { bias, ..target });
-            }
-        }
+    pub fn products(&self, head: &DocumentHead, map: usize, qkv: &[f32], scores: &mut [f32]) {
+        let [q, k, _] = head.views(qkv, map);
+        let (k, bias) = match &self.positions {
+            None => (k, None),
+            Some(table) => (table.keys(), Some(table.bias(head.keys))),
+        };
+        head.products([q, k], Target::biased(scores, step(head.keys), bias));
     }
 
     /// From scores to the weights of a map, in place.
-    pub fn scores_to_weights(&self, at: &DocumentHead, map: usize, qkv: &[f32], saved: &mut [f32]) {
-        at.0.scores_to_weights(&self.scores_of(at, map, qkv), saved);
+    pub fn scores_to_weights(
+        &self,
+        head: &DocumentHead,
+        map: usize,
+        qkv: &[f32],
+        saved: &mut [f32],
+    ) {
+        head.scores_to_weights(&self.scores_of(head, map, qkv), saved);
     }
 
     /// From two maps to the weights of values, for heads that subtract the second.
@@ -123,14 +125,13 @@ impl SeparateHeads {
     }
 
     /// Lengths of what is kept: the map, a second one, what the delta rule keeps, and the output before its norm.
-    fn lengths(tile: &HeadTile) -> [usize; 4] {
-        let (layout, head_dim) = (&tile.layout, tile.layout.head_dim);
+    fn lengths(head: &DocumentHead) -> [usize; 4] {
+        let (layout, of_map) = (&head.layout, head.saved_len());
         let of_delta = match layout.delta {
-            true => delta::kept_len(tile.keys, head_dim),
+            true => delta::kept_len(head),
             false => 0,
         };
-        let of_norm = usize::from(layout.has_norm()) * tile.queries * head_dim;
-        let of_map = tile.saved_len();
+        let of_norm = usize::from(layout.has_norm()) * head.queries * layout.head_dim;
         [of_map, (layout.maps() - 1) * of_map, of_delta, of_norm]
     }
 
@@ -139,10 +140,10 @@ impl SeparateHeads {
         fn one<P: Parameter>(parameter: &Option<P>) -> Option<&dyn Parameter> {
             parameter.as_ref().map(|one| one as &dyn Parameter)
         }
-        let of_difference = self.difference.as_ref().map(Difference::parameters);
-        let of_positions = self.positions.as_ref().map(PositionTable::parameters);
-        let [lambda, gain] = [0, 1].map(|i| of_difference.map(|of| of[i]));
-        let [w2, b2] = [0, 1].map(|i| of_positions.map(|of| of[i]));
+        let none = [None; 2];
+        let [lambda, gain] =
+            (self.difference.as_ref()).map_or(none, |of| of.parameters().map(Some));
+        let [w2, b2] = (self.positions.as_ref()).map_or(none, |of| of.parameters().map(Some));
         [one(&self.sinks), one(&self.relative), lambda, gain, w2, b2]
     }
 
@@ -161,19 +162,19 @@ impl SeparateHeads {
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let ((tile, columns), scores) = (head, self.scores_of(head, map, qkv));
+        let scores = self.scores_of(head, map, qkv);
         let mut added = vec![];
-        let mut of_addend = scores.addend.gradient(&mut added, tile.keys);
-        let of_sink = tile.scores_to_weights_backward(&scores, kept, dmap, &mut of_addend);
+        let mut of_addend = scores.addend.gradient(&mut added, head.keys);
+        let of_sink = head.scores_to_weights_backward(&scores, kept, dmap, &mut of_addend);
         let [of_sinks, of_relative, ..] = self.split(of_parameters);
-        if let Some(to) = of_sinks.get_mut(tile.head * self.layout.maps() + map) {
+        if let Some(to) = of_sinks.get_mut(head.index * self.layout.maps() + map) {
             *to += of_sink;
         }
         match scores.addend {
-            Addend::Growth(_) => columns.add_to_sums(&added, dqkv),
+            Addend::Growth(_) => head.add_to_sums(&added, dqkv),
             _ => {
                 for (distance, d) in added.into_iter().enumerate() {
-                    of_relative[relative::bucket(distance) * self.layout.heads + tile.head] += d;
+                    of_relative[relative::bucket(distance) * self.layout.heads + head.index] += d;
                 }
             }
         }
@@ -182,21 +183,19 @@ impl SeparateHeads {
     /// The gradients of queries and keys, given that of the scores of a map.
     pub fn products_backward(
         &self,
-        (tile, columns): &DocumentHead,
+        head: &DocumentHead,
         (map, qkv, dscores): (usize, &[f32], &[f32]),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let width = self.layout.compared();
-        let Some(table) = &self.positions else {
-            let channels = (map * width, width);
-            return columns.scores_backward(tile, channels, (qkv, dscores), dqkv);
-        };
-        let [hidden, ..] = columns.views(qkv, 0);
-        let target = Target::set(&mut dqkv[columns.starts[0]..], columns.query_step);
-        tile.queries_gradient(dscores, table.keys(), width, target);
+        let [q, k, _] = head.views(qkv, map);
+        let k = self.positions.as_ref().map_or(k, PositionTable::keys);
+        head.queries_gradient(dscores, k, head.gradient(QUERIES, map, dqkv));
         let [.., of_table, of_bias] = self.split(of_parameters);
-        table.backward(tile, hidden, dscores, [of_table, of_bias]);
+        match &self.positions {
+            None => head.keys_gradient(dscores, q, head.gradient(KEYS, map, dqkv)),
+            Some(table) => table.backward(head, q, dscores, [of_table, of_bias]),
+        }
     }
 
     /// The gradient of a head's output before its norm, given that of the output with row stride `step`; `None` without
@@ -224,63 +223,44 @@ impl SeparateHeads {
     }
 
     /// The delta rule for a head.
-    fn correction<'a>(
-        scores: &'a HeadScores<'a>,
-        (tile, columns): &DocumentHead,
-        qkv: &'a [f32],
-    ) -> Correction<'a> {
-        let [_, keys, _] = columns.views(qkv, 0);
-        Correction {
-            tokens: tile.keys,
-            head_dim: tile.layout.head_dim,
-            scores,
-            keys,
-            values: (&qkv[columns.starts[2]..], columns.step),
-            beta: (&qkv[columns.of_head[1]..], columns.step),
-        }
+    fn correction<'a>(&'a self, head: &'a DocumentHead, qkv: &'a [f32]) -> Correction<'a> {
+        let scores = self.scores_of(head, 0, qkv);
+        Correction { head, scores, qkv }
     }
 
     /// The values that are weighted.
-    fn values<'a>(
-        (tile, columns): &DocumentHead,
-        qkv: &'a [f32],
-        of_delta: &'a [f32],
-    ) -> Values<'a> {
-        let width = tile.layout.head_dim;
-        if !tile.layout.delta {
-            return columns.values(qkv, width);
+    fn values<'a>(head: &DocumentHead, qkv: &'a [f32], of_delta: &'a [f32]) -> View<'a> {
+        match head.layout.delta {
+            true => delta::corrected(head, of_delta),
+            false => head.views(qkv, 0)[VALUES],
         }
-        let corrected = delta::corrected(of_delta, tile.keys, width);
-        let rows = View::rows(corrected, width);
-        Values { rows, width }
     }
 
     /// Writes what backward needs of one head, and its output: `[queries, head_dim]` with row stride `step`.
     fn attend_one(
         &self,
-        at: &DocumentHead,
+        head: &DocumentHead,
         qkv: &[f32],
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
-        let (tile, width) = (&at.0, at.0.layout.head_dim);
-        let [first, second, of_delta, weighted] = cut(Self::lengths(tile), kept);
+        let (layout, width) = (&head.layout, head.layout.head_dim);
+        let [first, second, of_delta, weighted] = cut(Self::lengths(head), kept);
         let maps = [&mut *first, &mut *second].into_iter().enumerate();
-        for (map, kept) in maps.take(tile.layout.maps()) {
-            self.products(at, map, qkv, kept);
-            self.scores_to_weights(at, map, qkv, kept);
+        for (map, kept) in maps.take(layout.maps()) {
+            self.products(head, map, qkv, kept);
+            self.scores_to_weights(head, map, qkv, kept);
         }
-        if tile.layout.delta {
-            let scores = self.scores_of(at, 0, qkv);
-            Self::correction(&scores, at, qkv).forward(of_delta);
+        if layout.delta {
+            self.correction(head, qkv).forward(of_delta);
         }
-        let values = Self::values(at, qkv, of_delta);
+        let values = Self::values(head, qkv, of_delta);
         let difference = self.difference(first, second);
         let weights = difference.as_deref().unwrap_or(first);
-        if !tile.layout.has_norm() {
-            return tile.apply_weights(weights, values, Target::set(out, step));
+        if !layout.has_norm() {
+            return head.apply_weights(weights, values, Target::set(out, step));
         }
-        tile.apply_weights(weights, values, Target::set(weighted, width));
+        head.apply_weights(weights, values, Target::set(weighted, width));
         for (row, out) in weighted.chunks_exact(width).zip(out.chunks_mut(step)) {
             out[..width].copy_from_slice(row);
             self.norm(&mut out[..width]);
@@ -291,14 +271,14 @@ impl SeparateHeads {
     /// written them already.
     fn attend_one_backward(
         &self,
-        at: &DocumentHead,
+        head: &DocumentHead,
         (qkv, kept): (&[f32], &[f32]),
         (dout, step): (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let ((tile, columns), width) = (at, at.0.layout.head_dim);
-        let [of_map, of_second, of_delta, _] = Self::lengths(tile);
+        let (delta, width) = (head.layout.delta, head.layout.head_dim);
+        let [of_map, of_second, of_delta, _] = Self::lengths(head);
         let (first, rest) = kept.split_at(of_map);
         let (second, rest) = rest.split_at(of_second);
         let (of_delta, weighted) = rest.split_at(of_delta);
@@ -307,33 +287,28 @@ impl SeparateHeads {
             Some(dweighted) => View::rows(dweighted, width),
             None => View::rows(dout, step),
         };
-        let values = Self::values(at, qkv, of_delta);
-        let mut dcorrected = Scratch::new(if tile.layout.delta {
-            tile.keys * width
-        } else {
-            0
-        });
-        let target = match tile.layout.delta {
+        let values = Self::values(head, qkv, of_delta);
+        let mut dcorrected = Scratch::new(if delta { head.keys * width } else { 0 });
+        let target = match delta {
             true => Target::set(&mut dcorrected, width),
-            false => columns.dvalues(dqkv),
+            false => head.gradient(VALUES, 0, dqkv),
         };
         let difference = self.difference(first, second);
         let weights = difference.as_deref().unwrap_or(first);
-        let dfirst = tile.apply_weights_backward(weights, values, dout, target);
+        let dfirst = head.apply_weights_backward(weights, values, dout, target);
         let dsecond = self.difference.as_ref().map(|of| {
             let [_, _, of_vectors, ..] = self.split(of_parameters);
-            of.backward(tile, second, &dfirst, of_vectors)
+            of.backward(head, second, &dfirst, of_vectors)
         });
         let maps = [first, second].into_iter().zip([Some(dfirst), dsecond]);
         for (map, (kept, d)) in maps.enumerate() {
             let Some(mut d) = d else { continue };
-            self.map_backward(at, (map, qkv, kept), &mut d, dqkv, of_parameters);
-            self.products_backward(at, (map, qkv, &d), dqkv, of_parameters);
+            self.map_backward(head, (map, qkv, kept), &mut d, dqkv, of_parameters);
+            self.products_backward(head, (map, qkv, &d), dqkv, of_parameters);
         }
-        if tile.layout.delta {
-            let scores = self.scores_of(at, 0, qkv);
-            let correction = Self::correction(&scores, at, qkv);
-            correct_backward(&correction, *columns, of_delta, &mut dcorrected, dqkv);
+        if delta {
+            let correction = self.correction(head, qkv);
+            correction.backward(of_delta, &mut dcorrected, dqkv);
         }
     }
 }
@@ -345,7 +320,7 @@ impl DocumentAttention for SeparateHeads {
     }
 
     fn saved_len(&self, heads: &[DocumentHead]) -> usize {
-        let of_head = |(tile, _): &DocumentHead| Self::lengths(tile).iter().sum::<usize>();
+        let of_head = |head: &DocumentHead| Self::lengths(head).iter().sum::<usize>();
         heads.iter().map(of_head).sum()
     }
 
@@ -357,9 +332,8 @@ impl DocumentAttention for SeparateHeads {
         (out, step): (&mut [f32], usize),
     ) {
         for head in heads {
-            let tile = &head.0;
-            let kept = take(&mut kept, Self::lengths(tile).iter().sum());
-            let out = &mut out[tile.head * tile.layout.head_dim..];
+            let kept = take(&mut kept, Self::lengths(head).iter().sum());
+            let out = &mut out[head.index * head.layout.head_dim..];
             self.attend_one(head, qkv, kept, (out, step));
         }
     }
@@ -373,10 +347,9 @@ impl DocumentAttention for SeparateHeads {
         of_parameters: &mut [f32],
     ) {
         for head in heads {
-            let tile = &head.0;
-            let (own, rest) = kept.split_at(Self::lengths(tile).iter().sum());
+            let (own, rest) = kept.split_at(Self::lengths(head).iter().sum());
             kept = rest;
-            let dout = (&dout[tile.head * tile.layout.head_dim..], step);
+            let dout = (&dout[head.index * head.layout.head_dim..], step);
             self.attend_one_backward(head, (qkv, own), dout, dqkv, of_parameters);
         }
     }
@@ -386,33 +359,5 @@ impl DocumentAttention for SeparateHeads {
             let [.., of_table, _] = self.split(of_parameters);
             table.finish(of_table);
         }
-    }
-}
-
-/// Backward of the delta rule, given the gradient of the corrected values: writes the gradients of values and β, adds
-/// those of keys and of the forget gates' sums.
-fn correct_backward(
-    correction: &Correction<'_>,
-    columns: HeadColumns,
-    kept: &[f32],
-    dcorrected: &mut [f32],
-    dqkv: &mut [f32],
-) {
-    let (tokens, width) = (correction.tokens, correction.head_dim);
-    let mut sums = vec![];
-    let mut of_addend = correction.scores.addend.gradient(&mut sums, tokens);
-    let (dkeys, dbeta) = correction.backward(kept, dcorrected, &mut of_addend);
-    let [_, keys, values] = columns.starts;
-    columns.add_to_sums(&sums, dqkv);
-    for (token, (dkeys, dvalues)) in (dkeys
-        .chunks_exact(width)
-        .zip(dcorrected.chunks_exact(width)))
-    .enumerate()
-    {
-        let row = token * columns.step;
-        let to = dqkv[row + keys..][..width].iter_mut();
-        to.zip(dkeys).for_each(|(to, d)| *to += d);
-        dqkv[row + values..][..width].copy_from_slice(dvalues);
-        dqkv[row + columns.of_head[1]] = dbeta[token];
     }
 }

@@ -9,7 +9,7 @@ use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Cpu, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::heads::{HeadTile, step};
+use super::heads::{DocumentHead, step};
 use super::{Layout, ToHeads};
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Target, View};
@@ -93,20 +93,16 @@ impl PositionTable {
     /// bias, given that of a head's scores.
     pub fn backward(
         &self,
-        tile: &HeadTile,
+        head: &DocumentHead,
         hidden: View<'_>,
         dscores: &[f32],
         [dw2, db2]: [&mut [f32]; 2],
     ) {
-        let head_dim = tile.layout.head_dim;
-        let target = Target {
-            add: true,
-            ..Target::set(dw2, head_dim)
-        };
-        tile.keys_gradient(dscores, hidden, head_dim, target);
+        let target = Target::set(dw2, head.layout.head_dim).adding(true);
+        head.keys_gradient(dscores, hidden, target);
         wide!({
-            for row in dscores.chunks_exact(step(tile.keys)) {
-                let sums = db2.iter_mut().zip(&row[..tile.keys]);
+            for row in dscores.chunks_exact(step(head.keys)) {
+                let sums = db2.iter_mut().zip(&row[..head.keys]);
                 sums.for_each(|(sum, d)| *sum += d);
             }
         });

@@ -5,8 +5,8 @@ use dfdx::shapes::Dtype;
 use dfdx::tensor::{Cpu, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::head_attention::{DocumentAttention, DocumentHead};
-use super::heads::HeadTile;
+use super::head_attention::DocumentAttention;
+use super::heads::{DocumentHead, VALUES};
 use super::separate_heads::SeparateHeads;
 use super::{AttentionWeights, Layout};
 use crate::ops::bridge::host;
@@ -126,14 +126,14 @@ impl TalkingHeads {
     }
 
     /// Lengths of what a document keeps, of each head: scores, what became of the mixed ones, mixed weights.
-    fn lengths(tile: &HeadTile) -> [usize; 3] {
-        [tile.cells(), tile.saved_len(), tile.cells()]
+    fn lengths(head: &DocumentHead) -> [usize; 3] {
+        [head.cells(), head.saved_len(), head.cells()]
     }
 
     /// The same for all heads, in that order.
-    fn split<'k>(tile: &HeadTile, kept: &'k [f32]) -> [Vec<&'k [f32]>; 3] {
-        let (heads, mut rest) = (tile.layout.heads, kept);
-        Self::lengths(tile).map(|length| {
+    fn split<'k>(head: &DocumentHead, kept: &'k [f32]) -> [Vec<&'k [f32]>; 3] {
+        let (heads, mut rest) = (head.layout.heads, kept);
+        Self::lengths(head).map(|length| {
             let (own, after) = rest.split_at(heads * length);
             rest = after;
             own.chunks_exact(length).collect()
@@ -148,7 +148,7 @@ impl DocumentAttention for TalkingHeads {
     }
 
     fn saved_len(&self, heads: &[DocumentHead]) -> usize {
-        let of_head = |(tile, _): &DocumentHead| Self::lengths(tile).iter().sum::<usize>();
+        let of_head = |head: &DocumentHead| Self::lengths(head).iter().sum::<usize>();
         heads.iter().map(of_head).sum()
     }
 
@@ -159,14 +159,13 @@ impl DocumentAttention for TalkingHeads {
         kept: &mut [f32],
         (out, of_out): (&mut [f32], usize),
     ) {
-        let (tile, width) = (&heads[0].0, heads[0].0.layout.head_dim);
-        let lengths = Self::lengths(tile).map(|length| length * heads.len());
-        let [scores, maps, mixed] = cut(lengths, kept);
-        for (head, scores) in heads.iter().zip(scores.chunks_exact_mut(tile.cells())) {
+        let lengths = Self::lengths(&heads[0]);
+        let [scores, maps, mixed] = cut(lengths.map(|length| length * heads.len()), kept);
+        let [cells, kept, _] = lengths;
+        for (head, scores) in heads.iter().zip(scores.chunks_exact_mut(cells)) {
             self.heads.products(head, 0, qkv, scores);
-            tile.hide(scores);
+            head.hide(scores);
         }
-        let (cells, kept) = (tile.cells(), tile.saved_len());
         mix_heads(
             host(&self.weights.before),
             (scores, cells),
@@ -182,9 +181,10 @@ impl DocumentAttention for TalkingHeads {
             (mixed, cells),
             cells,
         );
-        for ((tile, columns), weights) in heads.iter().zip(mixed.chunks_exact(cells)) {
-            let target = Target::set(&mut out[tile.head * width..], of_out);
-            tile.apply_weights(weights, columns.values(qkv, width), target);
+        for (head, weights) in heads.iter().zip(mixed.chunks_exact(cells)) {
+            let [.., values] = head.views(qkv, 0);
+            let out = &mut out[head.index * head.layout.head_dim..];
+            head.apply_weights(weights, values, Target::set(out, of_out));
         }
     }
 
@@ -196,20 +196,19 @@ impl DocumentAttention for TalkingHeads {
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let (tile, width) = (&heads[0].0, heads[0].0.layout.head_dim);
         let count = heads.len() * heads.len();
         let of_standard = of_parameters.len() - 2 * count;
         let [of_standard, of_before, of_after] = cut([of_standard, count, count], of_parameters);
-        let [scores, maps, mixed] = Self::split(tile, kept);
-        let dmixed = heads.iter().zip(mixed).map(|((tile, columns), weights)| {
-            let (values, to) = (columns.values(qkv, width), columns.dvalues(dqkv));
-            let dout = View::rows(&dout[tile.head * width..], of_out);
-            let mut d = tile.apply_weights_backward(weights, values, dout, to);
-            tile.hide(&mut d);
+        let [scores, maps, mixed] = Self::split(&heads[0], kept);
+        let dmixed = heads.iter().zip(mixed).map(|(head, weights)| {
+            let ([.., values], dvalues) = (head.views(qkv, 0), head.gradient(VALUES, 0, dqkv));
+            let dout = View::rows(&dout[head.index * head.layout.head_dim..], of_out);
+            let mut d = head.apply_weights_backward(weights, values, dout, dvalues);
+            head.hide(&mut d);
             d
         });
         let dmixed: Vec<Scratch> = dmixed.collect();
-        let weights: Vec<&[f32]> = maps.iter().map(|map| &map[..tile.cells()]).collect();
+        let weights: Vec<&[f32]> = maps.iter().map(|map| &map[..heads[0].cells()]).collect();
         let mut dmaps = mix_backward(host(&self.weights.after), &weights, &dmixed, of_after);
         for ((head, map), d) in heads.iter().zip(maps).zip(&mut dmaps) {
             let map = (0, qkv, map);

@@ -258,18 +258,10 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
     pub fn zeros(device: &D, layout: Layout) -> Result<Self, D::Err> {
         layout.check();
         let to_heads = |width| Linear::zeros(device, (Const::<EMBED>, width));
-        let difference = match layout.head {
-            HeadKind::Differential => Some(DifferenceWeights::zeros(device, layout.head_dim)?),
-            _ => None,
-        };
         Ok(Self {
             layout,
-            key: (layout.has_keys())
-                .then(|| to_heads(layout.kv_width()))
-                .transpose()?,
-            query: (layout.has_keys())
-                .then(|| to_heads(layout.width()))
-                .transpose()?,
+            key: some(layout.has_keys(), || to_heads(layout.kv_width()))?,
+            query: some(layout.has_keys(), || to_heads(layout.width()))?,
             positions: match layout.head {
                 HeadKind::Synthesizer { positions } => {
                     Some(PositionWeights::zeros(device, &layout, positions)?)
@@ -278,35 +270,31 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
             },
             value: to_heads(layout.kv_width())?,
             proj: Linear::zeros(device, (layout.width(), Const::<EMBED>))?,
-            difference,
-            qk_norm: layout
-                .qk_norm
+            difference: some(layout.head == HeadKind::Differential, || {
+                DifferenceWeights::zeros(device, layout.head_dim)
+            })?,
+            qk_norm: (layout.qk_norm)
                 .map(|norm| norm.zeros(device, &layout))
                 .transpose()?,
-            sinks: (layout.scoring.sink == Some(Sink::Learned))
-                .then(|| device.try_zeros_like(&(layout.all_maps(),)))
-                .transpose()?,
-            relative: (layout.scoring.bias == Some(Bias::Relative))
-                .then(|| device.try_zeros_like(&(Const::<BUCKETS>, layout.heads)))
-                .transpose()?,
-            talking: layout
-                .talking
-                .then(|| TalkingWeights::zeros(device, &layout))
-                .transpose()?,
-            forget: layout
-                .forgets()
-                .then(|| to_heads(layout.heads))
-                .transpose()?,
-            beta: layout
-                .delta
-                .then(|| Projection::zeros(device, layout.heads))
-                .transpose()?,
-            gate: layout
-                .gate
-                .map(|gate| Projection::zeros(device, gate.width(&layout)))
-                .transpose()?,
+            sinks: some(layout.scoring.sink == Some(Sink::Learned), || {
+                device.try_zeros_like(&(layout.all_maps(),))
+            })?,
+            relative: some(layout.scoring.bias == Some(Bias::Relative), || {
+                device.try_zeros_like(&(Const::<BUCKETS>, layout.heads))
+            })?,
+            talking: some(layout.talking, || TalkingWeights::zeros(device, &layout))?,
+            forget: some(layout.forgets(), || to_heads(layout.heads))?,
+            beta: some(layout.delta, || Projection::zeros(device, layout.heads))?,
+            gate: some(layout.gate.is_some(), || {
+                Projection::zeros(device, layout.gates())
+            })?,
         })
     }
+}
+
+/// What only some layouts have.
+fn some<W, E>(is_there: bool, make: impl FnOnce() -> Result<W, E>) -> Result<Option<W>, E> {
+    is_there.then(make).transpose()
 }
 
 impl<const EMBED: usize, N: Dtype, D: Storage<N>> AttentionWeights<EMBED, N, D> {

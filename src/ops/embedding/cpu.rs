@@ -1,10 +1,10 @@
 //! The fast path: one pass over the output; gradients are summed token by token in order.
 
-use dfdx::shapes::{Const, Rank2, Rank3};
+use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, Tensor, TensorFromVec};
 use rayon::prelude::*;
 
-use super::{EmbeddingOp, LookupTable};
+use super::{EmbeddingOp, TableShape};
 use crate::ops::Stream;
 use crate::ops::bridge::{host, take_gradient};
 use crate::ops::dropout::Dropout;
@@ -15,13 +15,13 @@ const CHUNK: usize = 64;
 
 impl EmbeddingOp<f32> for Cpu {
     fn try_embed<
-        const VOCAB: usize,
-        const CONTEXT: usize,
         const EMBED: usize,
+        Tokens: TableShape<EMBED>,
+        Positions: TableShape<EMBED>,
         T: Tape<f32, Cpu>,
     >(
-        token_table: &Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
-        position_table: Option<&Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cpu>>,
+        token_table: &Tensor<Tokens, f32, Cpu>,
+        position_table: Option<&Tensor<Positions, f32, Cpu>>,
         (ids, positions): (&[u32], &[usize]),
         dropout: Dropout,
         mut tape: T,
@@ -64,28 +64,6 @@ impl EmbeddingOp<f32> for Cpu {
                 if let Some(table) = &position_table {
                     scatter(&dx, &positions, EMBED, gradients.get_or_alloc_mut(table)?);
                 }
-                Ok(())
-            });
-        }
-        Ok(out.put_tape(tape))
-    }
-
-    fn try_lookup<const EMBED: usize, T: Tape<f32, Cpu>>(
-        table: &LookupTable<EMBED, f32, Cpu>,
-        positions: &[usize],
-        mut tape: T,
-    ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        let (device, rows) = (table.device().clone(), host(table));
-        let rows = positions
-            .iter()
-            .flat_map(|position| &rows[position * EMBED..][..EMBED]);
-        let x = rows.copied().collect();
-        let out = device.try_tensor_from_vec(x, (positions.len(), Const::<EMBED>))?;
-        if T::OWNS_TAPE {
-            let (saved, table, positions) = (out.clone(), table.clone(), positions.to_vec());
-            tape.add_backward_op(move |gradients| {
-                let dx = take_gradient(gradients, &device, &saved)?;
-                scatter(&dx, &positions, EMBED, gradients.get_or_alloc_mut(&table)?);
                 Ok(())
             });
         }

@@ -1,11 +1,10 @@
 //! The GPU: one pass forward; backward sums, for each row of a table, the tokens that used it, without
 //! atomics.
 
-use cudarc::driver::CudaSlice;
-use dfdx::shapes::{Const, HasShape, Rank2, Rank3};
-use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, Tape, Tensor, ZerosTensor};
+use dfdx::shapes::{Const, HasShape};
+use dfdx::tensor::{Cuda, CudaError, PutTape, Tape, Tensor, ZerosTensor};
 
-use super::{EmbeddingOp, LookupTable};
+use super::{EmbeddingOp, TableShape};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
 use crate::ops::cuda::kernels::Source;
@@ -24,27 +23,30 @@ const SPAN: usize = 64;
 
 impl EmbeddingOp<f32> for Cuda {
     fn try_embed<
-        const VOCAB: usize,
-        const CONTEXT: usize,
         const EMBED: usize,
+        Tokens: TableShape<EMBED>,
+        Positions: TableShape<EMBED>,
         T: Tape<f32, Cuda>,
     >(
-        token_table: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
-        position_table: Option<&Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cuda>>,
+        token_table: &Tensor<Tokens, f32, Cuda>,
+        position_table: Option<&Tensor<Positions, f32, Cuda>>,
         (ids, positions): (&[u32], &[usize]),
         dropout: Dropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
         let gpu = gpu();
-        let tables = Lookups {
-            tokens: Some((address(token_table), ids.to_vec())),
-            positions: position_table.map(|table| (address(table), numbers(positions).collect())),
-        };
-        let x = tables.forward::<EMBED>(&gpu, ids.len(), dropout)?;
+        let of_tokens = (address(token_table), ids.to_vec());
+        let of_positions =
+            position_table.map(|table| (address(table), numbers(positions).collect()));
+        let x = add_rows(&gpu, of_tokens, of_positions, dropout)?;
         if T::OWNS_TAPE {
-            let of_ids = Readers::of(ids.iter().copied(), VOCAB);
-            let of_positions = position_table
-                .map(|table| (Readers::of(numbers(positions), CONTEXT), table.clone()));
+            let of_ids = Readers::of(ids.iter().copied(), token_table.shape().rows());
+            let of_positions = position_table.map(|table| {
+                (
+                    Readers::of(numbers(positions), table.shape().rows()),
+                    table.clone(),
+                )
+            });
             let (token_table, of_x) = (token_table.clone(), x.clone());
             tape.add_backward_op(move |gradients| {
                 let dx = take_gradient(gradients, of_x.device(), &of_x)?;
@@ -59,32 +61,6 @@ impl EmbeddingOp<f32> for Cuda {
         }
         Ok(x.put_tape(tape))
     }
-
-    fn try_lookup<const EMBED: usize, T: Tape<f32, Cuda>>(
-        table: &LookupTable<EMBED, f32, Cuda>,
-        positions: &[usize],
-        mut tape: T,
-    ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        let gpu = gpu();
-        let tables = Lookups {
-            tokens: None,
-            positions: Some((address(table), numbers(positions).collect())),
-        };
-        let x = tables.forward::<EMBED>(&gpu, positions.len(), Dropout::NONE)?;
-        if T::OWNS_TAPE {
-            let (of_positions, table, of_x) = (
-                Readers::of(numbers(positions), table.shape().1),
-                table.clone(),
-                x.clone(),
-            );
-            tape.add_backward_op(move |gradients: &mut Gradients<f32, Cuda>| {
-                let dx = take_gradient(gradients, of_x.device(), &of_x)?;
-                let to = gradient_address(gradients, &table)?;
-                of_positions.add::<EMBED>(&gpu, start_of(&dx), to, Dropout::NONE)
-            });
-        }
-        Ok(x.put_tape(tape))
-    }
 }
 
 fn numbers(positions: &[usize]) -> impl Iterator<Item = u32> + Clone {
@@ -94,47 +70,33 @@ fn numbers(positions: &[usize]) -> impl Iterator<Item = u32> + Clone {
 /// The address of a table, and the row that each token uses.
 type Lookup = (Address, Vec<u32>);
 
-/// The tables whose rows are added.
-struct Lookups {
-    tokens: Option<Lookup>,
-    positions: Option<Lookup>,
-}
-
-impl Lookups {
-    /// The sum of the rows of each of `tokens` tokens: `[tokens, EMBED]`.
-    fn forward<const EMBED: usize>(
-        self,
-        gpu: &Gpu,
-        tokens: usize,
-        dropout: Dropout,
-    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-        let x: Stream<EMBED, f32, Cuda> =
-            gpu.tensors().try_zeros_like(&(tokens, Const::<EMBED>))?;
-        let count = tokens * EMBED;
-        let upload = |lookup: Option<Lookup>| {
-            let uploaded =
-                lookup.map(|(table, rows)| Ok::<_, CudaError>((table, gpu.upload(rows)?)));
-            uploaded.transpose()
-        };
-        let [of_tokens, of_positions] = [upload(self.tokens)?, upload(self.positions)?];
-        let addresses = |lookup: &Option<(Address, CudaSlice<u32>)>| {
-            let addresses = lookup.as_ref().map(|(table, rows)| (*table, at(rows)));
-            addresses.unwrap_or((NULL, NULL))
-        };
-        let (token_table, ids) = addresses(&of_tokens);
-        let (position_table, positions) = addresses(&of_positions);
-        let arguments = (
-            token_table,
-            ids,
-            position_table,
-            positions,
-            address(&x),
-            DeviceDropout::from(dropout),
-            count as u32,
-        );
-        gpu.launch_each(TABLES.kernel(EMBED, "embed"), count, arguments)?;
-        Ok(x)
-    }
+/// The sum of the rows that each token uses of one or two tables, after dropout: `[tokens, EMBED]`.
+fn add_rows<const EMBED: usize>(
+    gpu: &Gpu,
+    (token_table, ids): Lookup,
+    of_positions: Option<Lookup>,
+    dropout: Dropout,
+) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+    let x: Stream<EMBED, f32, Cuda> = gpu.tensors().try_zeros_like(&(ids.len(), Const::<EMBED>))?;
+    let count = ids.len() * EMBED;
+    let ids = gpu.upload(ids)?;
+    let upload = |(table, rows)| Ok::<_, CudaError>((table, gpu.upload(rows)?));
+    let of_positions = of_positions.map(upload).transpose()?;
+    let addresses = of_positions
+        .as_ref()
+        .map(|(table, rows)| (*table, at(rows)));
+    let (position_table, positions) = addresses.unwrap_or((NULL, NULL));
+    let arguments = (
+        token_table,
+        at(&ids),
+        position_table,
+        positions,
+        address(&x),
+        DeviceDropout::from(dropout),
+        count as u32,
+    );
+    gpu.launch_each(TABLES.kernel(EMBED, "embed"), count, arguments)?;
+    Ok(x)
 }
 
 /// For each row of a table, the tokens that used it.

@@ -1,13 +1,13 @@
 // Embeddings: rows of tables. WIDTH is the width of a row.
 
-// x[t] = dropout(token_table[ids[t]] + position_table[positions[t]]); a null table is left out.
+// x[t] = dropout(token_table[ids[t]] + position_table[positions[t]]); a null table of positions is left out.
 extern "C" __global__ void embed(const float* token_table, const u32* ids, const float* position_table,
                                  const u32* positions, float* x, Dropout dropout, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 row = i / WIDTH, column = i % WIDTH;
     float sum = position_table ? position_table[(size_t)positions[row] * WIDTH + column] : 0.0f;
-    if (token_table) sum += token_table[(size_t)ids[row] * WIDTH + column];
+    sum += token_table[(size_t)ids[row] * WIDTH + column];
     x[i] = sum * kept(dropout, i);
 }
 

@@ -6,7 +6,7 @@ pub(crate) mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 
-use dfdx::shapes::{Const, Dtype, Rank2, Rank3};
+use dfdx::shapes::{Const, Dim, Dtype, Shape};
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
@@ -16,17 +16,33 @@ use super::dropout::Dropout;
 /// A table of vectors: `[1, rows, EMBED]`.
 pub type LookupTable<const EMBED: usize, N, D> = Tensor<(Const<1>, usize, Const<EMBED>), N, D>;
 
+/// The shape of a table of vectors: `[rows, EMBED]` or `[1, rows, EMBED]`.
+pub trait TableShape<const EMBED: usize>: Shape {
+    /// Number of vectors.
+    fn rows(&self) -> usize {
+        self.num_elements() / EMBED
+    }
+}
+
+impl<Rows: Dim, const EMBED: usize> TableShape<EMBED> for (Rows, Const<EMBED>) {}
+
+impl<Rows: Dim, const EMBED: usize> TableShape<EMBED> for (Const<1>, Rows, Const<EMBED>) {}
+
 /// A device that embeds ragged batches.
 pub trait EmbeddingOp<N: Dtype>: Device<N> {
-    /// `x[t] = dropout(token_table[ids[t]] + position_table[0][positions[t]])` for `at = (ids, positions)`;
+    /// `x[t] = dropout(token_table[ids[t]] + position_table[positions[t]])` for `at = (ids, positions)`;
     /// without a position table nothing is added.
     ///
-    /// `token_table: [VOCAB, EMBED]`, `position_table: [1, CONTEXT, EMBED]` → `[ids, EMBED]`, on `tape`;
-    /// positions count within documents. Dropout index: token × EMBED + channel. The caller guarantees that
-    /// every id is below VOCAB and every position below CONTEXT.
-    fn try_embed<const VOCAB: usize, const CONTEXT: usize, const EMBED: usize, T: Tape<N, Self>>(
-        token_table: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
-        position_table: Option<&Tensor<Rank3<1, CONTEXT, EMBED>, N, Self>>,
+    /// Tables of vectors → `[ids, EMBED]`, on `tape`; positions count within documents. Dropout index: token × EMBED +
+    /// channel. The caller guarantees that every id and every position is below the number of rows of its table.
+    fn try_embed<
+        const EMBED: usize,
+        Tokens: TableShape<EMBED>,
+        Positions: TableShape<EMBED>,
+        T: Tape<N, Self>,
+    >(
+        token_table: &Tensor<Tokens, N, Self>,
+        position_table: Option<&Tensor<Positions, N, Self>>,
         at: (&[u32], &[usize]),
         dropout: Dropout,
         tape: T,
@@ -38,11 +54,16 @@ pub trait EmbeddingOp<N: Dtype>: Device<N> {
         table: &LookupTable<EMBED, N, Self>,
         positions: &[usize],
         tape: T,
-    ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+    ) -> Result<Stream<EMBED, N, Self, T>, Self::Err> {
+        let rows: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+        let alone: Option<&LookupTable<EMBED, N, Self>> = None;
+        Self::try_embed(table, alone, (&rows, &[]), Dropout::NONE, tape)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use dfdx::shapes::{Rank2, Rank3};
     use dfdx::tensor::{Cpu, ZerosTensor as _};
 
     use super::*;

@@ -9,14 +9,14 @@ use crate::ops::Stream;
 use crate::ops::decoding::BoxedPointwise;
 use crate::ops::dropout::Dropout;
 use crate::ops::kernels::matmul::{
-    Left, Packed, Part, Pass, Target, multiply, row_step, weight_gradient,
+    Packed, Part, Pass, Target, View, multiply, row_step, weight_gradient,
 };
 use crate::ops::kernels::rows::{gelu, silu, squared_relu, sum_rows, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::Norm;
 use crate::ops::residual::{
-    Branch, BranchBackward, PackedLinear, Parameter, pack_linear, packed, try_residual,
+    Branch, BranchBackward, PackedLinear, Parameter, apply, pack_linear, packed, try_residual,
 };
 
 /// Rows per tile: at the width of the assignment's model their hidden activations take half of a core's
@@ -88,10 +88,8 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             .zip(out.chunks_mut(TILE_ROWS * EMBED));
         for ((normed, hidden), out) in tiles {
             let rows = normed.len() / EMBED;
-            for (layer, (weight, bias)) in weights.hidden.iter().enumerate() {
-                let left = Left::Rows(normed, EMBED);
-                let target = Target::biased(&mut hidden[layer * HIDDEN..], step, bias);
-                multiply(rows, left, weight, 1.0, Part::Whole, target);
+            for (i, layer) in weights.hidden.iter().enumerate() {
+                apply(layer, normed, &mut hidden[i * HIDDEN..], step);
             }
             let active = &mut active[..rows * active_step];
             wide!({
@@ -102,8 +100,8 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
                     activation.forward::<HIDDEN>(hidden, &mut active[..HIDDEN]);
                 }
             });
-            let left = Left::Rows(active, active_step);
-            let target = Target::biased(out, EMBED, contract_bias);
+            let left = View::rows(active, active_step);
+            let target = Target::biased(out, EMBED, *contract_bias);
             multiply(rows, left, contract, 1.0, Part::Whole, target);
         }
         hidden
@@ -132,7 +130,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             .zip(hidden.chunks(TILE_ROWS * step));
         for (tile, (((dout, dnormed), dhidden), hidden)) in tiles.enumerate() {
             let rows = dout.len() / EMBED;
-            let (left, target) = (Left::Rows(dout, EMBED), Target::set(dhidden, step));
+            let (left, target) = (View::rows(dout, EMBED), Target::set(dhidden, step));
             multiply(rows, left, &weights.contract.0, 1.0, Part::Whole, target);
             wide!({
                 let rows = hidden
@@ -144,11 +142,8 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
                 }
             });
             for (layer, (weight, _)) in weights.hidden.iter().enumerate() {
-                let left = Left::Rows(&dhidden[layer * HIDDEN..], step);
-                let target = Target {
-                    add: layer > 0,
-                    ..Target::set(dnormed, EMBED)
-                };
+                let left = View::rows(&dhidden[layer * HIDDEN..], step);
+                let target = Target::set(dnormed, EMBED).adding(layer > 0);
                 multiply(rows, left, weight, 1.0, Part::Whole, target);
             }
         }

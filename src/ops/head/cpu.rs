@@ -11,16 +11,14 @@ use super::HeadOp;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::{host, set_gradient, take_gradient};
-use crate::ops::kernels::matmul::{
-    Left, Packed, Part, Pass, Target, linear, multiply, weight_gradient,
-};
+use crate::ops::kernels::matmul::{Pass, linear, weight_gradient};
 use crate::ops::kernels::rows::{
     RowNorm, exp, normalise, normalise_backward, normed_rows, sum_of, wide,
 };
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, split};
 use crate::ops::parameters::Norm;
-use crate::ops::residual::{add_all_shares, norm_of, norm_parameters};
+use crate::ops::residual::{PackedLinear, add_all_shares, apply, back, norm_of, norm_parameters};
 
 /// What backward needs of a shard of scored rows.
 struct Saved {
@@ -108,7 +106,7 @@ impl HeadOp<f32> for Cpu {
 }
 
 /// The norm, and the head packed for one pass.
-type Weights<'a> = (RowNorm<'a>, Packed<'a>);
+type Weights<'a> = (RowNorm<'a>, PackedLinear<'a>);
 
 fn weights<'a, const EMBED: usize, const VOCAB: usize>(
     norm: &'a Norm<EMBED, f32, Cpu>,
@@ -116,7 +114,7 @@ fn weights<'a, const EMBED: usize, const VOCAB: usize>(
     pass: Pass,
 ) -> Weights<'a> {
     let head = linear(host(head), (EMBED, VOCAB), pass);
-    (norm_of(norm), head)
+    (norm_of(norm), (head, None))
 }
 
 /// For each shard the tokens from its first row to the first row of the next shard; the first and last
@@ -146,8 +144,7 @@ fn project<const EMBED: usize, const VOCAB: usize>(
 ) {
     let mut normed = Scratch::new(x.len());
     normalise(x, weights.0, &mut normed);
-    let (left, target) = (Left::Rows(&normed, EMBED), Target::set(logits, VOCAB));
-    multiply(x.len() / EMBED, left, &weights.1, 1.0, Part::Whole, target);
+    apply(&weights.1, &normed, logits, VOCAB);
 }
 
 /// Summed loss of some rows, in nats; weights packed for the forward pass.
@@ -184,12 +181,9 @@ fn backward<const EMBED: usize, const VOCAB: usize>(
     scale: f32,
 ) -> (Scratch, Scratch) {
     let Saved { x, mut dlogits } = saved;
-    let rows = x.len() / EMBED;
     dlogits.iter_mut().for_each(|d| *d *= scale);
     let mut dnormed = Scratch::new(x.len());
-    let left = Left::Rows(&dlogits, VOCAB);
-    let target = Target::set(&mut dnormed, EMBED);
-    multiply(rows, left, &weights.1, 1.0, Part::Whole, target);
+    back(&weights.1, &dlogits, &mut dnormed);
     let norm = weights.0;
     let mut share = Scratch::new(norm.len() + VOCAB * EMBED);
     let (dnorm, dhead) = share.split_at_mut(norm.len());

@@ -237,7 +237,7 @@ fn values_blended_by_the_maps_are_what_is_added_to_the_queries() {
         for side in [NormedStream::Queries, NormedStream::Keys] {
             let maps = cross_maps([&x, &y], (side, norm), weights);
             check_sums(&maps);
-            let read = on_host(&y)[..12 * keys.min(queries)].to_vec();
+            let read = y.as_vec()[..12 * keys.min(queries)].to_vec();
             let values = match side {
                 NormedStream::Queries => read,
                 NormedStream::Keys => after_norm(&read, norm),
@@ -252,7 +252,7 @@ fn values_blended_by_the_maps_are_what_is_added_to_the_queries() {
             );
             let given = given.expect("memory").as_vec();
             let values = projected(&values, &weights.value);
-            check_maps(&maps, &values, &weights.proj, &on_host(&x), &given);
+            check_maps(&maps, &values, &weights.proj, &x.as_vec(), &given);
         }
     }
 }
@@ -290,7 +290,7 @@ fn self_attention_is_cross_attention_of_equal_streams() {
         let mut sublayer: Sublayer<f32, Cpu> = sublayer(&cpu, (NormKind::Rms, layout));
         let x: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, 30);
         let (norm, weights) = &sublayer;
-        let keys = cpu.tensor_from_vec(after_norm(&on_host(&x), norm), (30, Const::<12>));
+        let keys = cpu.tensor_from_vec(after_norm(&x.as_vec(), norm), (30, Const::<12>));
         let (streams, which) = ([&x, &keys], (NormedStream::Queries, norm));
         let batch = batch(&[13, 17], 9);
         let dropout = AttentionDropout {

@@ -10,8 +10,8 @@ use dfdx::tensor::Cpu;
 
 use super::*;
 use crate::ops::decoding::tests::check_decoding;
+use crate::ops::maps::projected;
 use crate::ops::maps::tests::{apply_maps, check_output, check_sums};
-use crate::ops::maps::{on_host, products, projected};
 use crate::ops::tests::{Case, arbitrary, batch, check_op, on_each_device};
 
 pub(super) type Sublayer<const EMBED: usize, N, D> =
@@ -376,7 +376,7 @@ fn check_shown_within(layout: Layout, tolerance: f64) {
         let x = arbitrary(&mut sublayer, tokens);
         let (norm, weights) = &sublayer;
         let maps = super::maps(&x, norm, weights);
-        let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
+        let (inside, none) = (x.as_vec(), AttentionDropout::none(tokens));
         let normed = crate::ops::maps::normed(&inside, norm);
         let values = projected(&normed, &weights.value);
         let mut heads = apply_maps(&maps, &values);
@@ -389,7 +389,7 @@ fn check_shown_within(layout: Layout, tolerance: f64) {
             qk_norm::normalise(QkNorm::Rms, qk_norm::Gain::One, &mut heads, 4);
         }
         if let Some(gate) = &weights.gate {
-            let (gates, count) = (products(&normed, gate), gate.weight.shape().0);
+            let (gates, count) = (projected(&normed, gate), gate.weight.shape().0);
             gate::apply(&mut heads, layout.width(), (&gates, count, count));
         }
         let batch = batch(&[tokens], 9);

@@ -28,15 +28,6 @@ use packed::{kernel, panels_length};
 /// Columns per panel: two vectors of 512 bits, or four of 256.
 pub const PANEL: usize = 32;
 
-/// Memory layout of the left factor `[rows, depth]`.
-#[derive(Clone, Copy)]
-pub enum Left<'a> {
-    /// Row-major, with the given row stride.
-    Rows(&'a [f32], usize),
-    /// Column-major: the transpose of a row-major matrix with the given row stride.
-    Columns(&'a [f32], usize),
-}
-
 /// The part of a product that is needed, or not known to be zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -65,21 +56,22 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Overwrites `out`.
     pub fn set(out: &'a mut [f32], step: usize) -> Self {
+        Self::biased(out, step, None)
+    }
+
+    /// Overwrites `out` with the product and a bias, if there is one.
+    pub fn biased(out: &'a mut [f32], step: usize, bias: Option<&'a [f32]>) -> Self {
         Self {
             out,
             step,
-            bias: None,
+            bias,
             add: false,
         }
     }
 
-    /// Overwrites `out` with the product and a bias.
-    pub fn biased(out: &'a mut [f32], step: usize, bias: &'a [f32]) -> Self {
-        let bias = Some(bias);
-        Self {
-            bias,
-            ..Self::set(out, step)
-        }
+    /// Accumulates the product if `add` is set.
+    pub fn adding(self, add: bool) -> Self {
+        Self { add, ..self }
     }
 
     /// Fails if it cannot hold this many rows, at least one, and columns.
@@ -93,10 +85,10 @@ impl<'a> Target<'a> {
     }
 }
 
-/// `out = scale * left · right`, of `rows` rows.
+/// `out = scale * left · right`, of `rows` rows; the left factor is row-major, or the transpose of such a matrix.
 pub fn multiply(
     rows: usize,
-    left: Left<'_>,
+    left: View<'_>,
     right: &Packed<'_>,
     scale: f32,
     part: Part,
@@ -111,11 +103,6 @@ pub fn multiply(
         target.bias.is_none_or(|bias| bias.len() == columns),
         "a bias of another width"
     );
-    let by_columns = matches!(left, Left::Columns(..));
-    let left = match left {
-        Left::Rows(data, step) => View::rows(data, step),
-        Left::Columns(data, step) => View::rows(data, step).t(),
-    };
     if depth > 0 {
         left.assert_holds(rows, depth);
     }
@@ -123,6 +110,11 @@ pub fn multiply(
     if let Layout::Panels(panels) = &right.layout {
         assert_eq!(panels.len(), panels_length(depth, columns));
         let kernel = kernel().expect("panels are laid out for a kernel");
+        let (by_columns, left_step) = match (left.row_step, left.column_step) {
+            (step, 1) => (false, step),
+            (1, step) => (true, step),
+            _ => panic!("rows or columns of the left factor lie side by side"),
+        };
         let Target {
             out,
             step,
@@ -144,11 +136,7 @@ pub fn multiply(
                 columns: PANEL.min(columns - p * PANEL),
                 depth: terms.len(),
                 left: left.data.as_ptr().wrapping_add(start),
-                left_step: if by_columns {
-                    left.column_step
-                } else {
-                    left.row_step
-                },
+                left_step,
                 by_columns,
                 panel: panels.as_ptr().wrapping_add(panel + terms.start * PANEL),
                 scale,
@@ -244,7 +232,7 @@ fn multiply_with_crate(
 pub fn weight_gradient(x: &Packed<'_>, (dy, dy_step): (&[f32], usize), dw: &mut [f32]) {
     let (inputs, outputs) = (x.columns, dw.len() / x.columns);
     assert_eq!(dw.len(), inputs * outputs, "a weight of another width");
-    let (left, target) = (Left::Columns(dy, dy_step), Target::set(dw, inputs));
+    let (left, target) = (View::rows(dy, dy_step).t(), Target::set(dw, inputs));
     multiply(outputs, left, x, 1.0, Part::Whole, target);
 }
 

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
+use super::PANEL;
 #[cfg(target_arch = "x86_64")]
 use super::kernel::Kernel;
-use super::{Left, PANEL};
 use crate::ops::kernels::scratch::Scratch;
 
 /// A matrix view of a slice: element (row, column) is at `row * row_step + column * column_step`.
@@ -37,12 +37,6 @@ impl<'a> View<'a> {
             column_step: self.row_step,
             ..self
         }
-    }
-
-    /// The view as the left factor of a product; it must be row-major.
-    pub fn left(self) -> Left<'a> {
-        assert_eq!(self.column_step, 1, "a left factor that lies row by row");
-        Left::Rows(self.data, self.row_step)
     }
 
     pub(super) fn assert_holds(&self, rows: usize, columns: usize) {
@@ -137,6 +131,11 @@ impl<'a> Packed<'a> {
     /// Number of rows.
     pub fn depth(&self) -> usize {
         self.depth
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
     }
 
     /// A factor whose rows are still to be written by [`put`](Packed::put), all of them.

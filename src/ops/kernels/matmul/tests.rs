@@ -43,8 +43,8 @@ fn products_equal_the_sums_they_stand_for() {
                 for (with_bias, add) in [(false, false), (true, false), (false, true), (true, true)]
                 {
                     let left = match by_columns {
-                        false => Left::Rows(&a, depth),
-                        true => Left::Columns(&a, rows),
+                        false => View::rows(&a, depth),
+                        true => View::rows(&a, rows).t(),
                     };
                     let right = match transposed {
                         false => View::rows(&b, columns),
@@ -101,13 +101,13 @@ fn parts_leave_out_nothing_but_zeros() {
             .map(|i| if i % n <= i / n { full[i] } else { 0.0 })
             .collect();
         let packed = Packed::new(View::rows(&v, 40), n, 40);
-        let run = |left: Left<'_>, part: Part| {
+        let run = |left: View<'_>, part: Part| {
             let mut out = vec![f32::NAN; n * 40];
             multiply(n, left, &packed, 1.0, part, Target::set(&mut out, 40));
             out
         };
         let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
-        let (rows, columns) = (Left::Rows(&lower, n), Left::Columns(&lower, n));
+        let (rows, columns) = (View::rows(&lower, n), View::rows(&lower, n).t());
         assert!(
             close(&run(rows, Part::LowerLeft), &run(rows, Part::Whole)),
             "{n}"
@@ -122,7 +122,7 @@ fn parts_leave_out_nothing_but_zeros() {
             let mut out = vec![0.0; n * n];
             multiply(
                 n,
-                Left::Rows(&full, n),
+                View::rows(&full, n),
                 &square,
                 1.0,
                 part,
@@ -193,8 +193,8 @@ fn the_crate_and_the_kernel_agree() {
                 layout,
             };
             let mut out = vec![f32::NAN; rows * columns];
-            let target = Target::biased(&mut out, columns, &bias);
-            let left = Left::Rows(&a, depth);
+            let target = Target::biased(&mut out, columns, Some(&bias));
+            let left = View::rows(&a, depth);
             multiply(rows, left, &right, 0.5, Part::Whole, target);
             out
         });
@@ -209,7 +209,7 @@ fn the_crate_and_the_kernel_agree() {
 fn an_empty_sum_is_zero_or_the_bias() {
     let none = Packed::new(View::rows(&[], 2), 0, 2);
     let mut out = [5.0; 2];
-    let left = Left::Rows(&[], 0);
+    let left = View::rows(&[], 0);
     multiply(1, left, &none, 1.0, Part::Whole, Target::set(&mut out, 2));
     assert_eq!(out, [0.0; 2]);
     multiply(
@@ -218,7 +218,7 @@ fn an_empty_sum_is_zero_or_the_bias() {
         &none,
         1.0,
         Part::Whole,
-        Target::biased(&mut out, 2, &[1.0, 2.0]),
+        Target::biased(&mut out, 2, Some(&[1.0, 2.0])),
     );
     assert_eq!(out, [1.0, 2.0]);
 }
