@@ -16,7 +16,6 @@ pub static OPTIMISER: Source = Source {
     name: "optimiser",
     text: include_str!("kernel.cu"),
     constant: "CHUNK",
-    kernels: &["squares", "gradient_norm", "adamw"],
 };
 
 /// Elements of a tensor per block.

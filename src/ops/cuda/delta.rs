@@ -16,7 +16,6 @@ pub(super) static DELTA: Source = Source {
         include_str!("delta.cu")
     ),
     constant: "HEAD_DIM",
-    kernels: &["correct", "correct_backward", "beta_backward", "add_keys"],
 };
 
 /// What backward needs.

@@ -16,14 +16,6 @@ pub(super) static DIFFERENCES: Source = Source {
     name: "differential",
     text: concat!(include_str!("sums.cuh"), include_str!("differential.cu")),
     constant: "HEAD_DIM",
-    kernels: &[
-        "spread",
-        "gather",
-        "sum_maps",
-        "difference",
-        "difference_backward",
-        "add_to_learned",
-    ],
 };
 
 /// Gradients that each map has a share in.

@@ -56,7 +56,6 @@ const fn source(name: &'static str, text: &'static str) -> Source {
         name,
         text,
         constant: "HEAD_DIM",
-        kernels: &["attend", "attend_backward_queries", "attend_backward_keys"],
     }
 }
 

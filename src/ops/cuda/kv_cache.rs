@@ -16,7 +16,6 @@ pub(super) static KV_CACHE: Source = Source {
     name: "kv_cache",
     text: concat!(include_str!("heads.cuh"), include_str!("kv_cache.cu")),
     constant: "HEAD_DIM",
-    kernels: &["append", "attend_cached"],
 };
 
 /// Device address of the tokens' positions, and the number of tokens.

@@ -17,16 +17,6 @@ pub(super) static PARTS: Source = Source {
     name: "parts",
     text: include_str!("parts.cu"),
     constant: "HEAD_DIM",
-    kernels: &[
-        "normalise",
-        "normalise_backward",
-        "add_gains",
-        "gate",
-        "gate_backward",
-        "sink_backward",
-        "sum_gates",
-        "sum_gates_backward",
-    ],
 };
 
 /// The query heads and key heads that lie side by side in each row.

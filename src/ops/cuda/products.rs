@@ -17,7 +17,6 @@ pub(super) static PRODUCTS: Source = Source {
     name: "products",
     text: include_str!("products.cu"),
     constant: "PARTS",
-    kernels: &["split"],
 };
 
 /// Parts that a factor is split into, if tensor cores take it as a sum of two numbers.

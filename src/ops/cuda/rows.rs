@@ -13,22 +13,6 @@ pub(super) static ROWS: Source = Source {
     name: "rows",
     text: concat!(include_str!("sums.cuh"), include_str!("rows.cu")),
     constant: "WIDTH",
-    kernels: &[
-        "normalise",
-        "normalise_backward",
-        "add_column_sums",
-        "add_shares",
-        "add_joined",
-        "add_to_each",
-        "residual",
-        "drop",
-        "gelu",
-        "gelu_backward",
-        "squared_relu",
-        "squared_relu_backward",
-        "swiglu",
-        "swiglu_backward",
-    ],
 };
 
 /// Maximum number of blocks whose partial sums are added up: about two blocks per multiprocessor of a large

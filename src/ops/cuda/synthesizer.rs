@@ -16,7 +16,6 @@ pub(super) static POSITIONS_AS_KEYS: Source = Source {
     name: "synthesizer",
     text: concat!(include_str!("sums.cuh"), include_str!("synthesizer.cu")),
     constant: "HEAD_DIM",
-    kernels: &["lay_keys", "add_to_positions"],
 };
 
 impl<const EMBED: usize> PositionWeights<EMBED, f32, Cuda> {

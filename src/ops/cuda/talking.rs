@@ -14,17 +14,6 @@ pub(super) static TALKING: Source = Source {
     name: "talking",
     text: concat!(include_str!("heads.cuh"), include_str!("talking.cu")),
     constant: "HEAD_DIM",
-    kernels: &[
-        "compare",
-        "mix_maps",
-        "matrix_gradient",
-        "weigh",
-        "weigh_backward",
-        "sum_columns",
-        "cap_backward",
-        "apply_rows",
-        "apply_columns",
-    ],
 };
 
 /// The maps that backward needs, `[queries, heads, longest document]` each.

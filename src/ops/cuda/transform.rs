@@ -13,7 +13,6 @@ pub(super) static TRANSFORMS: Source = Source {
     name: "transform",
     text: include_str!("transform.cu"),
     constant: "HEAD_DIM",
-    kernels: &["rotate", "activate", "activate_backward"],
 };
 
 impl HeadLayout {

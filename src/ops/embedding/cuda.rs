@@ -16,7 +16,6 @@ pub static TABLES: Source = Source {
     name: "tables",
     text: include_str!("kernel.cu"),
     constant: "WIDTH",
-    kernels: &["embed", "gather_gradients", "add_to_rows"],
 };
 
 /// Tokens summed by a block: rows that many tokens use are divided among several blocks.

@@ -20,7 +20,6 @@ pub static LOSS: Source = Source {
     name: "loss",
     text: include_str!("kernel.cu"),
     constant: "COLUMNS",
-    kernels: &["cross_entropy", "mean", "cross_entropy_backward"],
 };
 
 impl HeadOp<f32> for Cuda {
