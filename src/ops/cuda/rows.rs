@@ -71,7 +71,12 @@ pub struct Rows<'a> {
     pub width: usize,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// Of this width.
+    pub fn of(gpu: &'a Gpu, width: usize) -> Self {
+        Self { gpu, width }
+    }
+
     fn kernel(&self, name: &'static str) -> Kernel {
         ROWS.kernel(self.width, name)
     }

@@ -159,7 +159,7 @@ fn forward<const EMBED: usize, const STREAMS: usize, B: Branch<EMBED, STREAMS>>(
     y: &Stream<EMBED, f32, Cuda>,
     dropout: Dropout,
 ) -> Result<(NormedRows, B::Saved), CudaError> {
-    let rows = Rows { gpu, width: EMBED };
+    let rows = Rows::of(gpu, EMBED);
     let (x, count) = (address(&streams[which]), streams[which].shape().0);
     let normed = rows.normalise(x, norm_of(norm), NULL, count)?;
     let (tokens, inputs) = inputs(streams, (which, &normed));
@@ -183,7 +183,7 @@ fn backward<const EMBED: usize, const STREAMS: usize, B: Branch<EMBED, STREAMS>>
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<(), CudaError> {
     let (tokens, inputs) = inputs(streams, (which, normed));
-    let rows = Rows { gpu, width: EMBED };
+    let rows = Rows::of(gpu, EMBED);
     let mut dstreams = [dy; STREAMS];
     for (dstream, stream) in dstreams.iter_mut().zip(streams).skip(1) {
         *dstream = gradient_address(gradients, stream)?;

@@ -9,7 +9,7 @@ use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::kernels::{Source, WARPS};
-use crate::ops::cuda::linear::weight;
+use crate::ops::cuda::linear::{back_through, weight};
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of};
@@ -31,23 +31,18 @@ impl HeadOp<f32> for Cuda {
     ) -> Result<Tensor<Rank0, f32, Cuda, T>, CudaError> {
         let (x, mut tape) = x.try_contiguous()?.split_tape();
         let gpu = gpu();
-        let rows = Rows {
-            gpu: &gpu,
-            width: EMBED,
-        };
+        let rows = Rows::of(&gpu, EMBED);
         let (picked, targets) = super::scored(batch);
         let count = picked.len();
         let (picked, targets) = (gpu.upload_indices(picked)?, gpu.upload_indices(targets)?);
 
         let normed = rows.normalise(address(&x), norm_of(norm), at(&picked), count)?;
         let logits = gpu.scratch(count * VOCAB)?;
-        let projection = weight(head);
-        gpu.apply(
-            projection,
-            count,
+        let (from, to) = (
             stream_of::<EMBED>(&normed.rows),
             Matrix::new(at(&logits), VOCAB),
-        )?;
+        );
+        gpu.apply(weight(head), count, from, to)?;
         let (losses, log_sums) = (gpu.scratch(count)?, gpu.scratch(count)?);
         gpu.launch(
             LOSS.kernel(VOCAB, "cross_entropy"),
@@ -72,10 +67,7 @@ impl HeadOp<f32> for Cuda {
             let (gpu, norm, head, of_loss) =
                 (gpu.clone(), norm.clone(), head.clone(), loss.clone());
             tape.add_backward_op(move |gradients| {
-                let rows = Rows {
-                    gpu: &gpu,
-                    width: EMBED,
-                };
+                let rows = Rows::of(&gpu, EMBED);
                 let dloss = gradient_address(gradients, &of_loss)?;
                 gpu.launch_each(
                     LOSS.kernel(VOCAB, "cross_entropy_backward"),
@@ -89,17 +81,10 @@ impl HeadOp<f32> for Cuda {
                     ),
                 )?;
                 let dlogits = Matrix::new(at(&logits), VOCAB);
-                let dhead = gradient_address(gradients, &head)?;
                 let factors = (dlogits, stream_of::<EMBED>(&normed.rows));
                 let dnormed = gpu.scratch(count * EMBED)?;
                 let to = (stream_of::<EMBED>(&dnormed), Destination::Overwrite);
-                gpu.back(
-                    projection,
-                    count,
-                    factors,
-                    (dhead, Destination::Accumulate),
-                    to,
-                )?;
+                back_through(&gpu, &head, count, factors, to, gradients)?;
                 let went_in = (address(&x), norm_of(&norm), at(&picked));
                 let dnorm = norm_gradient(gradients, &norm)?;
                 // Zero so far: nothing else has used the stream.
@@ -118,10 +103,7 @@ impl HeadOp<f32> for Cuda {
     ) -> Result<Stream<VOCAB, f32, Cuda>, CudaError> {
         let (x, gpu, count) = (x.try_contiguous()?, gpu(), rows.len());
         let picked = gpu.upload_indices(rows.iter().copied())?;
-        let rows = Rows {
-            gpu: &gpu,
-            width: EMBED,
-        };
+        let rows = Rows::of(&gpu, EMBED);
         let normed = rows.normalise(address(&x), norm_of(norm), at(&picked), count)?;
         let logits: Stream<VOCAB, f32, Cuda> =
             x.device().try_zeros_like(&(count, Const::<VOCAB>))?;

@@ -10,11 +10,9 @@ use crate::ops::attention::AttentionWeights;
 use crate::ops::cuda::delta::Corrected;
 use crate::ops::cuda::forget::ForgetGates;
 use crate::ops::cuda::heads::{Attention, Qkv};
-use crate::ops::cuda::linear::{
-    Joined, Layer, apply_without_bias, back_without_bias, project, project_back,
-};
+use crate::ops::cuda::linear::{Joined, Layer, back_through, project, weight};
 use crate::ops::cuda::parts::{Gated, QkHeads};
-use crate::ops::cuda::products::Matrix;
+use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::sublayer::{Branch, BranchBackward};
 use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at};
 
@@ -218,7 +216,7 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let gate = (of.gate.as_ref(), kept.output());
         let gated = Gated::new(gpu, layout, gate, (normed, tokens))?;
         let output = (gated.as_ref()).map_or(kept.output(), |gated| &gated.output);
-        apply_without_bias(gpu, &of.proj, tokens, self.output(output), out)?;
+        gpu.apply(weight(&of.proj.weight), tokens, self.output(output), out)?;
         Ok(Saved {
             joined,
             heads,
@@ -243,7 +241,9 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let heads = saved.kept.output();
         let output = saved.gated.as_ref().map_or(heads, |gated| &gated.output);
         let factors = (ends.dout, self.output(output));
-        let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
+        let dout = gpu.scratch(tokens * of.layout.width())?;
+        let to = (self.output(&dout), Destination::Overwrite);
+        back_through(gpu, &of.proj.weight, tokens, factors, to, gradients)?;
         let gated = saved.gated.as_ref();
         let dgates = gated.map(|gated| gated.backward(gpu, layout, (heads, &dout), tokens));
         let dgates = dgates.transpose()?;
@@ -289,8 +289,10 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let of_gates = (&of.gate, dgates.as_ref(), 0);
         for (projection, d, stream) in [(&of.beta, dbeta, Self::KEYS), of_gates] {
             if let Some((projection, d)) = projection.as_ref().zip(d) {
-                let ([input, dinput], rows) = (ends_of(stream), of_streams[stream]);
-                project_back(gpu, projection, rows, (d, input), dinput, gradients)?;
+                let ([input, dinput], of) = (ends_of(stream), &projection.weight);
+                let factors = (Matrix::new(at(d), weight(of).outputs), input);
+                let to = (dinput, Destination::Accumulate);
+                back_through(gpu, of, of_streams[stream], factors, to, gradients)?;
             }
         }
         Ok(())

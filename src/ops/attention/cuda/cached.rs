@@ -9,7 +9,7 @@ use crate::ops::attention::{AttentionWeights, FromHeads};
 use crate::ops::bridge::cuda::address;
 use crate::ops::cuda::heads::HeadLayout;
 use crate::ops::cuda::kv_cache::{GpuKvCache, Positions, VisibleKeys};
-use crate::ops::cuda::linear::{Layer, apply_each, apply_without_bias, weight};
+use crate::ops::cuda::linear::{Layer, apply_each, weight};
 use crate::ops::cuda::parts::{Gated, QkHeads};
 use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::{NormedRows, Rows};
@@ -33,7 +33,7 @@ fn add_projected<const EMBED: usize>(
     let out = gpu.scratch(count * EMBED)?;
     let from = Matrix::new(at(heads), proj.widths().0);
     let to = stream_of::<EMBED>(&out);
-    apply_without_bias(gpu, proj, count, from, to)?;
+    gpu.apply(weight(&proj.weight), count, from, to)?;
     let y: Stream<EMBED, f32, Cuda> = x.device().try_zeros_like(&(count, Const::<EMBED>))?;
     let branch = (at(&out), address(&proj.bias));
     let from = (address(x), picked);

@@ -212,7 +212,6 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
         };
         let to = [(gradient_address(gradients, table)?, width)];
         // The kernel does not depend on the width it is compiled for.
-        let rows = Rows { gpu, width: EMBED };
-        rows.add_column_sums(Matrix::new(at(&shares), width), queries, &to)
+        Rows::of(gpu, EMBED).add_column_sums(Matrix::new(at(&shares), width), queries, &to)
     }
 }
