@@ -8,6 +8,21 @@ typedef unsigned int u32;
 
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
 
+// `Matrix` of products.rs: rows of numbers, with the distance between two of them.
+struct Matrix {
+    float* start;
+    u32 step;
+
+    __device__ __forceinline__ float* row(size_t i) const { return start + i * step; }
+};
+
+// `DocumentRows` of documents.rs: for each of `count` documents its first row, the first row that is not done yet, and the
+// row after the last.
+struct DocumentRows {
+    const u32 *starts, *firsts, *ends;
+    u32 count;
+};
+
 // `Dropout` of dropout.rs: the draw is a hash of key and index.
 struct Dropout {
     u32 key_low, key_high;

@@ -45,19 +45,8 @@ impl HeadLayout {
         beta: Matrix,
         rows: DocumentRows,
     ) -> Result<(), CudaError> {
-        let arguments = (
-            arguments,
-            values.start,
-            values.step as u32,
-            corrected.start,
-            corrected.step as u32,
-            errors,
-            beta.start,
-            beta.step as u32,
-            rows.firsts,
-            rows.ends,
-        );
-        let blocks = (rows.count, self.of.heads, 1);
+        let arguments = (arguments, values, corrected, errors, beta, rows);
+        let blocks = (rows.count as usize, self.of.heads, 1);
         gpu.launch(DELTA.kernel(self.of.head_dim, kernel), blocks, arguments)
     }
 }
@@ -147,8 +136,7 @@ impl Corrected {
         attention.backward_of(gpu, arguments, ([NULL; 2], dout), (to, BiasGradients::NONE))?;
         let count = tokens * width;
         let arguments = (
-            gradients.keys.start,
-            gradients.keys.step as u32,
+            gradients.keys,
             at(&first),
             at(&second),
             width as u32,

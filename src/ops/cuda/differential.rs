@@ -46,8 +46,8 @@ impl DifferenceWeights<f32, Cuda> {
             layout.of.width(),
             gpu.scratch(tokens * layout.output_width())?,
         );
-        let (step, count) = (queries.step as u32, tokens * width);
-        let arguments = (queries.start, step, width as u32, at(&maps), count as u32);
+        let count = tokens * width;
+        let arguments = (queries, width as u32, at(&maps), count as u32);
         gpu.launch_each(self.kernel("spread"), count, arguments)?;
         Ok(maps)
     }
@@ -75,16 +75,9 @@ impl DifferenceWeights<f32, Cuda> {
         (from, to): (&MapGradients, Qkv),
         [queries, keys]: [usize; 2],
     ) -> Result<(), CudaError> {
-        let (width, step) = (layout.of.width(), to.queries.step as u32);
+        let width = layout.of.width();
         let count = queries * width;
-        let from_maps = at(&from.queries);
-        let arguments = (
-            from_maps,
-            to.queries.start,
-            step,
-            width as u32,
-            count as u32,
-        );
+        let arguments = (at(&from.queries), to.queries, width as u32, count as u32);
         gpu.launch_each(self.kernel("gather"), count, arguments)?;
         match &from.sums {
             Some(sums) => self.sum(gpu, sums, to.sums.start, keys * layout.of.heads),

@@ -1,8 +1,9 @@
 //! The documents of a batch, as kernels take them.
+#![allow(unsafe_code)]
 
 use std::rc::Rc;
 
-use cudarc::driver::CudaSlice;
+use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::tensor::CudaError;
 
 use super::{Address, Gpu, at};
@@ -39,7 +40,7 @@ impl Documents {
             starts,
             firsts: starts,
             ends: starts + size_of::<u32>() as Address,
-            count: self.count(),
+            count: self.count() as u32,
         }
     }
 
@@ -76,7 +77,8 @@ impl Gpu {
 }
 
 /// The rows of documents, for kernels that process them in order, such as cumulative sums. Each address has one number
-/// per document.
+/// per document. `struct DocumentRows` of common.cuh.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct DocumentRows {
     /// The first rows of the documents.
@@ -86,5 +88,8 @@ pub struct DocumentRows {
     /// The rows after the last.
     pub ends: Address,
     /// Number of documents.
-    pub count: usize,
+    pub count: u32,
 }
+
+// SAFETY: the same fields in the same order as `struct DocumentRows`, by the same rules of alignment.
+unsafe impl DeviceRepr for DocumentRows {}

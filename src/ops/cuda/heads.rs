@@ -238,9 +238,9 @@ impl HeadLayout {
             position_bias: self.position_bias,
             sinks: self.sinks,
             addends: addends.start,
-            query_step: qkv.queries.step as u32,
-            key_step: qkv.keys.step as u32,
-            addend_step: addends.step as u32,
+            query_step: qkv.queries.step,
+            key_step: qkv.keys.step,
+            addend_step: addends.step,
             maps: self.of.all_maps() as u32,
             group: (self.of.group() * self.of.maps()) as u32,
             maps_of_head: self.of.maps() as u32,
@@ -308,9 +308,8 @@ impl Attention {
         Ok(AttentionOutput { out, statistics })
     }
 
-    /// Writes the gradients of queries, keys and values (keys and values must have the same row stride), of the running
-    /// sums of forget gates, `[keys, maps]`, and of the biases that there are. Returns the term of the softmax gradient that
-    /// all keys of a query share, `[queries, maps]`.
+    /// Writes the gradients of queries, keys and values, of the running sums of forget gates, `[keys, maps]`, and of the
+    /// biases that there are. Returns the term of the softmax gradient that all keys of a query share, `[queries, maps]`.
     pub fn backward(
         &self,
         gpu: &Gpu,
@@ -346,12 +345,10 @@ impl Attention {
             (
                 arguments,
                 out,
-                dout.start,
-                dout.step as u32,
+                dout,
                 statistics,
                 at(&along),
-                gradients.queries.start,
-                gradients.queries.step as u32,
+                gradients.queries,
                 daddends,
                 carries,
             ),
@@ -361,13 +358,11 @@ impl Attention {
             self.blocks(&self.keys, self.layout.of.kv_heads),
             (
                 arguments,
-                dout.start,
-                dout.step as u32,
+                dout,
                 statistics,
                 at(&along),
-                gradients.keys.start,
-                gradients.values.start,
-                gradients.keys.step as u32,
+                gradients.keys,
+                gradients.values,
                 daddends,
                 biases.position,
                 carries,

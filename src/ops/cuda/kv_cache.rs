@@ -160,7 +160,7 @@ impl GpuKvCache {
             starts: at(&starts),
             firsts: at(&firsts),
             ends: at(&ends),
-            count: rows.len(),
+            count: rows.len() as u32,
         };
         let (layout, qkv) = (&self.layout, self.qkv(Matrix::NONE));
         if layout.of.forgets() {

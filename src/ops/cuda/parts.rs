@@ -224,8 +224,7 @@ impl HeadLayout {
         let all = counts[0] + counts[1];
         let [query_gain, key_gain] = gains(norm.weights, |gain| Ok(address(gain)))?;
         let arguments = (
-            heads.start,
-            heads.step as u32,
+            heads,
             kept,
             all as u32,
             rows as u32,
@@ -256,8 +255,7 @@ impl HeadLayout {
         let shares = gpu.scratch(parts * all * head_dim)?;
         let [query_gain, key_gain] = gains(norm.weights, |gain| Ok(address(gain)))?;
         let arguments = (
-            heads.start,
-            heads.step as u32,
+            heads,
             at(kept),
             rows as u32,
             counts[0] as u32,

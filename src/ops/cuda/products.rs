@@ -8,6 +8,7 @@ use cudarc::cublas::sys::{
     cublasComputeType_t as Compute, cublasGemmAlgo_t as Algorithm, cublasOperation_t as Operation,
     cudaDataType_t as DataType,
 };
+use cudarc::driver::DeviceRepr;
 use dfdx::tensor::{CudaError, Synchronize as _};
 
 use super::kernels::Source;
@@ -22,12 +23,16 @@ pub(super) static PRODUCTS: Source = Source {
 /// Parts that a factor is split into, if tensor cores take it as a sum of two numbers.
 pub(super) const PARTS: usize = 3;
 
-/// A matrix on the device: address and row stride.
+/// A matrix on the device: address and row stride. `struct Matrix` of common.cuh.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Matrix {
     pub start: Address,
-    pub step: usize,
+    pub step: u32,
 }
+
+// SAFETY: the same fields in the same order as `struct Matrix`, by the same rules of alignment.
+unsafe impl DeviceRepr for Matrix {}
 
 impl Matrix {
     /// Where there is none.
@@ -38,6 +43,7 @@ impl Matrix {
 
     /// Rows of `step` elements without gaps.
     pub fn new(start: Address, step: usize) -> Self {
+        let step = step as u32;
         Self { start, step }
     }
 
@@ -178,20 +184,19 @@ impl Gpu {
             Arrangement::SideBySide => (PARTS * columns, columns),
             Arrangement::Stacked => (columns, rows * columns),
         };
+        let split = Matrix::new(at(&to), step);
         let arguments = (
-            matrix.start,
-            matrix.step as u32,
+            matrix,
             columns as u32,
-            at(&to),
-            step as u32,
+            split,
             of_part as u32,
             side as u32,
             (rows * columns) as u32,
         );
-        let split = PRODUCTS.kernel(PARTS, "split");
-        self.launch_each(split, rows * columns, arguments)?;
+        let kernel = PRODUCTS.kernel(PARTS, "split");
+        self.launch_each(kernel, rows * columns, arguments)?;
         Ok(Factor {
-            matrix: Matrix::new(at(&to), step),
+            matrix: split,
             parts: PARTS,
             _buffer: Some(to),
         })

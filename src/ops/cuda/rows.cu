@@ -94,15 +94,14 @@ __device__ __forceinline__ float* element_of(const Vectors& of, u32 column) {
                                               : of.third + (column - of.of_first - of.of_second);
 }
 
-// Adds the column sums of `from: [rows, columns]`, with row stride `step`. First the sums of gridDim.y
-// parts are computed; then the block that finishes last adds these up, in order. `counters` counts the
-// finished blocks of each 32 columns; it is 0 before and after.
-extern "C" __global__ void add_column_sums(const float* from, u32 step, u32 rows, float* shares, u32* counters,
-                                          Vectors to) {
+// Adds the column sums of `from: [rows, columns]`. First the sums of gridDim.y parts are computed; then the block
+// that finishes last adds these up, in order. `counters` counts the finished blocks of each 32 columns; it is 0
+// before and after.
+extern "C" __global__ void add_column_sums(Matrix from, u32 rows, float* shares, u32* counters, Vectors to) {
     __shared__ bool last;
     const u32 column = blockIdx.x * 32 + threadIdx.x % 32, columns = length_of(to);
     const u32 height = (rows + gridDim.y - 1) / gridDim.y, first = blockIdx.y * height;
-    const float sum = column_sum(from, step, first, min(first + height, rows), column, columns);
+    const float sum = column_sum(from.start, from.step, first, min(first + height, rows), column, columns);
     if (threadIdx.x < 32 && column < columns) shares[(size_t)blockIdx.y * columns + column] = sum;
     __threadfence();
     __syncthreads();
@@ -128,11 +127,11 @@ extern "C" __global__ void add_joined(const float* joined, Vectors to) {
     if (i < length_of(to)) *element_of(to, i) += joined[i];
 }
 
-// Adds the vectors to each row, with row stride `step`.
-extern "C" __global__ void add_to_each(float* to, u32 step, u32 rows, Vectors from) {
+// Adds the vectors to each row.
+extern "C" __global__ void add_to_each(Matrix to, u32 rows, Vectors from) {
     const u32 columns = length_of(from);
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < rows * columns) to[(size_t)(i / columns) * step + i % columns] += *element_of(from, i % columns);
+    if (i < rows * columns) to.row(i / columns)[i % columns] += *element_of(from, i % columns);
 }
 
 // y = x + dropout(branch + bias), for the rows `picked` of x or its first rows; dropout index: row * WIDTH

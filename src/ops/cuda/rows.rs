@@ -160,8 +160,7 @@ impl<'a> Rows<'a> {
             self.kernel("add_column_sums"),
             (groups, parts, 1),
             (
-                from.start,
-                from.step as u32,
+                from,
                 rows as u32,
                 at(&shares),
                 self.gpu.counters(groups),
@@ -200,8 +199,7 @@ impl<'a> Rows<'a> {
     ) -> Result<(), CudaError> {
         let from = Vectors::from(from);
         let kernel = self.kernel("add_to_each");
-        let arguments = (to.start, to.step as u32, rows as u32, from);
-        (self.gpu).launch_each(kernel, rows * from.length(), arguments)
+        (self.gpu).launch_each(kernel, rows * from.length(), (to, rows as u32, from))
     }
 
     /// `y = x + dropout(branch + bias)`, for the rows of `x` that `picked` lists, or the first if that is

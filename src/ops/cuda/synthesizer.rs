@@ -30,8 +30,7 @@ impl<const EMBED: usize> PositionWeights<EMBED, f32, Cuda> {
         let width = layout.kv_width();
         let count = tokens * width;
         let arguments = (
-            keys.start,
-            keys.step as u32,
+            keys,
             width as u32,
             address(&self.w2),
             self.b2.shape().0 as u32,
@@ -53,8 +52,7 @@ impl<const EMBED: usize> PositionWeights<EMBED, f32, Cuda> {
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let arguments = (
-            dkeys.start,
-            dkeys.step as u32,
+            dkeys,
             layout.kv_heads as u32,
             at(dscores),
             layout.heads as u32,

@@ -41,13 +41,13 @@ __device__ __forceinline__ float exponent_of(const Heads& h, const Row& row, flo
     return sees(h, row, key) ? capped(h, score) + addend_of(h, row, key) : NEGATIVE_INFINITY;
 }
 
-// The products of rows, `[queries, heads * HEAD_DIM]` with a row stride, with each of the keys, or of the values if
+// The products of rows, `[queries, heads * HEAD_DIM]`, with each of the keys, or of the values if
 // `of_values` is set; these are multiplied by dropout. One warp per query and head.
-extern "C" __global__ void compare(Heads h, const float* rows, u32 row_step, u32 of_values, float* map, u32 step, u32 count) {
+extern "C" __global__ void compare(Heads h, Matrix rows, u32 of_values, float* map, u32 step, u32 count) {
     const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (at >= count) return;
     const Row row = row_of(h, at);
-    const float* own = rows + (size_t)row.query * row_step + row.head * HEAD_DIM;
+    const float* own = rows.row(row.query) + row.head * HEAD_DIM;
     const float* others = (of_values ? h.values : h.keys) + (size_t)row.first * h.key_step + row.head / h.group * HEAD_DIM;
     for (u32 key = lane; key < step; key += 32) {
         float sum = 0.0f;
@@ -173,9 +173,9 @@ extern "C" __global__ void cap_backward(Heads h, const float* scores, float* d, 
     if (i < (size_t)queries * h.maps * step) d[i] *= cap_slope(h, capped(h, scores[i]));
 }
 
-// out = map · keys, times the scale, or map · values with dropout: `[queries, heads * HEAD_DIM]` with a row stride; one
-// warp per query and head.
-extern "C" __global__ void apply_rows(Heads h, const float* map, u32 of_values, float* out, u32 out_step, u32 step, u32 count) {
+// out = map · keys, times the scale, or map · values with dropout: `[queries, heads * HEAD_DIM]`; one warp per query and
+// head.
+extern "C" __global__ void apply_rows(Heads h, const float* map, u32 of_values, Matrix out, u32 step, u32 count) {
     const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (at >= count) return;
     const Row row = row_of(h, at);
@@ -187,12 +187,12 @@ extern "C" __global__ void apply_rows(Heads h, const float* map, u32 of_values, 
             if (lane + 32 * i < HEAD_DIM) sums[i] += weight * others[(size_t)key * h.key_step + lane + 32 * i];
     }
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++)
-        if (lane + 32 * i < HEAD_DIM) out[(size_t)row.query * out_step + row.head * HEAD_DIM + lane + 32 * i] = sums[i];
+        if (lane + 32 * i < HEAD_DIM) out.row(row.query)[row.head * HEAD_DIM + lane + 32 * i] = sums[i];
 }
 
 // The same with the map transposed, for the gradients of keys and values; one warp per key and head of keys.
-extern "C" __global__ void apply_columns(Heads h, const float* map, u32 of_values, const float* rows, u32 row_step, float* out,
-                                         u32 out_step, u32 step, u32 tokens) {
+extern "C" __global__ void apply_columns(Heads h, const float* map, u32 of_values, Matrix rows, Matrix out, u32 step,
+                                         u32 tokens) {
     const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32, kv_heads = h.maps / h.group;
     if (at >= tokens * kv_heads) return;
     const u32 token = at / kv_heads, key = h.key_starts[token];
@@ -202,11 +202,11 @@ extern "C" __global__ void apply_columns(Heads h, const float* map, u32 of_value
             const Row row = row_of(h, query * h.maps + at % kv_heads * h.group + member);
             const float factor = of_values ? dropped(h, row, key) : h.scale;
             const float weight = map[((size_t)query * h.maps + row.head) * step + key] * factor;
-            const float* own = rows + (size_t)query * row_step + row.head * HEAD_DIM;
+            const float* own = rows.row(query) + row.head * HEAD_DIM;
             for (int i = 0; i < PER_LANE(HEAD_DIM); i++)
                 if (lane + 32 * i < HEAD_DIM) sums[i] += weight * own[lane + 32 * i];
         }
     }
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++)
-        if (lane + 32 * i < HEAD_DIM) out[(size_t)token * out_step + at % kv_heads * HEAD_DIM + lane + 32 * i] = sums[i];
+        if (lane + 32 * i < HEAD_DIM) out.row(token)[at % kv_heads * HEAD_DIM + lane + 32 * i] = sums[i];
 }

@@ -70,8 +70,7 @@ impl Maps<'_> {
         let map = self.room()?;
         let arguments = (
             self.arguments,
-            rows.start,
-            rows.step as u32,
+            rows,
             others as u32,
             at(&map),
             self.step as u32,
@@ -134,8 +133,7 @@ impl Maps<'_> {
             self.arguments,
             at(map),
             others as u32,
-            out.start,
-            out.step as u32,
+            out,
             self.step as u32,
             self.rows() as u32,
         );
@@ -154,10 +152,8 @@ impl Maps<'_> {
             self.arguments,
             at(map),
             others as u32,
-            rows.start,
-            rows.step as u32,
-            out.start,
-            out.step as u32,
+            rows,
+            out,
             self.step as u32,
             self.queries as u32,
         );
