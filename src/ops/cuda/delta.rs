@@ -114,10 +114,7 @@ impl Corrected {
     ) -> Result<Option<Buffer>, CudaError> {
         let (layout, tokens) = (&attention.layout, attention.keys.tokens());
         let (heads, width) = (layout.of.heads, layout.of.width());
-        let sums = match layout.of.forgets() {
-            true => Some(gpu.scratch(tokens * heads)?),
-            false => None,
-        };
+        let sums = gpu.scratch_if(layout.of.forgets(), tokens * heads)?;
         let room = [(); 3].map(|()| gpu.scratch(tokens * width));
         let [first, second, values] = room;
         let (first, second, values) = (first?, second?, values?);
@@ -127,9 +124,7 @@ impl Corrected {
             queries,
             keys,
             values: dvalues,
-            sums: sums
-                .as_ref()
-                .map_or(Matrix::NONE, |sums| Matrix::new(at(sums), heads)),
+            sums: Matrix::new(at(&sums), heads),
         };
         let arguments = attention.arguments(qkv).of_retrieval();
         let dout = gradients.values;

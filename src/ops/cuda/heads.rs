@@ -338,7 +338,6 @@ impl Attention {
             false => biases.relative,
         };
         let carries = self.carries(gpu)?;
-        let carries = carries.as_ref().map_or(NULL, at);
         gpu.launch(
             self.layout.kernel("attend_backward_queries"),
             self.blocks(&self.queries, maps),
@@ -350,7 +349,7 @@ impl Attention {
                 at(&along),
                 gradients.queries,
                 daddends,
-                carries,
+                at(&carries),
             ),
         )?;
         gpu.launch(
@@ -365,7 +364,7 @@ impl Attention {
                 gradients.values,
                 daddends,
                 biases.position,
-                carries,
+                at(&carries),
             ),
         )?;
         Ok(along)
@@ -375,8 +374,7 @@ impl Attention {
     fn carries(&self, gpu: &Gpu) -> Result<Option<Buffer>, CudaError> {
         let tiles = self.keys.longest().div_ceil(self.layout.tile());
         let count = self.queries.tokens() * self.layout.of.all_maps() * tiles * 2;
-        (self.layout.of.scoring.similarity == Similarity::StickBreaking)
-            .then(|| gpu.scratch(count))
-            .transpose()
+        let are_sticks = self.layout.of.scoring.similarity == Similarity::StickBreaking;
+        gpu.scratch_if(are_sticks, count)
     }
 }

@@ -216,6 +216,15 @@ impl Gpu {
         Ok(Buffer(ManuallyDrop::new(slice)))
     }
 
+    /// The same if it is needed.
+    pub(crate) fn scratch_if(
+        &self,
+        needed: bool,
+        count: usize,
+    ) -> Result<Option<Buffer>, CudaError> {
+        needed.then(|| self.scratch(count)).transpose()
+    }
+
     fn allocate(&self, length: usize) -> Result<CudaSlice<f32>, DriverError> {
         // SAFETY: any bit pattern is an f32, and kernels write working memory before they read it.
         unsafe { self.device.alloc(length) }
@@ -298,6 +307,13 @@ impl<T> Located for CudaSlice<T> {
 impl Located for Buffer {
     fn start(&self) -> Address {
         *self.0.device_ptr()
+    }
+}
+
+/// Null where there is none.
+impl<T: Located> Located for Option<T> {
+    fn start(&self) -> Address {
+        self.as_ref().map_or(NULL, T::start)
     }
 }
 

@@ -95,14 +95,14 @@ impl Gated {
 
 /// A norm of heads.
 #[derive(Clone, Copy)]
-struct HeadNorm<'w> {
+pub struct HeadNorm<'w> {
     norm: QkNorm,
     /// The gains; there may be none.
     weights: Option<&'w QkNormWeights<f32, Cuda>>,
 }
 
 /// Of the heads' outputs.
-const OUTPUT_NORM: HeadNorm<'static> = HeadNorm {
+pub const OUTPUT_NORM: HeadNorm<'static> = HeadNorm {
     norm: QkNorm::Rms,
     weights: None,
 };
@@ -132,7 +132,10 @@ impl HeadLayout {
     }
 
     /// The norm of queries and keys, if there is one, with these weights.
-    fn qk_norm<'w>(&self, weights: Option<&'w QkNormWeights<f32, Cuda>>) -> Option<HeadNorm<'w>> {
+    pub fn qk_norm<'w>(
+        &self,
+        weights: Option<&'w QkNormWeights<f32, Cuda>>,
+    ) -> Option<HeadNorm<'w>> {
         let (norm, weights) = self.of.qk_norm.zip(weights)?;
         Some(HeadNorm {
             norm,
@@ -140,68 +143,8 @@ impl HeadLayout {
         })
     }
 
-    /// Normalises queries and keys in place. Returns them as they were if `keep` is set: `[rows, heads of both, head_dim]`.
-    pub fn normalise(
-        &self,
-        gpu: &Gpu,
-        compared: QkHeads,
-        weights: Option<&QkNormWeights<f32, Cuda>>,
-        keep: bool,
-    ) -> Result<Option<Buffer>, CudaError> {
-        let Some(norm) = self.qk_norm(weights) else {
-            return Ok(None);
-        };
-        let all = compared.counts[0] + compared.counts[1];
-        let kept = match keep {
-            true => Some(gpu.scratch(compared.rows * all * self.of.head_dim)?),
-            false => None,
-        };
-        self.normalise_by(gpu, norm, compared, kept.as_ref().map_or(NULL, at))?;
-        Ok(kept)
-    }
-
-    /// Backward of [`Self::normalise`], in place, given what it kept; accumulates the gradients of the gains.
-    pub fn normalise_backward(
-        &self,
-        gpu: &Gpu,
-        (gradient, kept): (QkHeads, Option<&Buffer>),
-        weights: Option<&QkNormWeights<f32, Cuda>>,
-        gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<(), CudaError> {
-        match self.qk_norm(weights).zip(kept) {
-            Some((norm, kept)) => {
-                self.normalise_backward_by(gpu, norm, (gradient, kept), gradients)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Divides the output of each head by its root mean square, in place. Returns the outputs as they were.
-    pub fn normalise_outputs(
-        &self,
-        gpu: &Gpu,
-        out: &Buffer,
-        rows: usize,
-    ) -> Result<Buffer, CudaError> {
-        let kept = gpu.scratch(rows * self.of.width())?;
-        self.normalise_by(gpu, OUTPUT_NORM, self.outputs(out, rows), at(&kept))?;
-        Ok(kept)
-    }
-
-    /// Backward of [`Self::normalise_outputs`], in place, given the outputs as they were.
-    pub fn normalise_outputs_backward(
-        &self,
-        gpu: &Gpu,
-        (dout, kept): (&Buffer, &Buffer),
-        rows: usize,
-        gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<(), CudaError> {
-        let back = (self.outputs(dout, rows), kept);
-        self.normalise_backward_by(gpu, OUTPUT_NORM, back, gradients)
-    }
-
     /// The outputs of the heads, in the form that the norm kernels take.
-    fn outputs(&self, out: &Buffer, rows: usize) -> QkHeads {
+    pub fn outputs(&self, out: &Buffer, rows: usize) -> QkHeads {
         QkHeads {
             heads: Matrix::new(at(out), self.of.width()),
             counts: [self.of.heads, 0],
@@ -209,7 +152,8 @@ impl HeadLayout {
         }
     }
 
-    fn normalise_by(
+    /// Normalises heads in place; `kept: [rows, heads, head_dim]` gets them as they were, unless it is null.
+    pub fn normalise(
         &self,
         gpu: &Gpu,
         norm: HeadNorm<'_>,
@@ -238,7 +182,8 @@ impl HeadLayout {
         gpu.launch(self.part("normalise"), (blocks, 1, 1), arguments)
     }
 
-    fn normalise_backward_by(
+    /// Backward of [`Self::normalise`], in place, given what it kept; accumulates the gradients of the gains.
+    pub fn normalise_backward(
         &self,
         gpu: &Gpu,
         norm: HeadNorm<'_>,

@@ -188,7 +188,10 @@ fn backward<const EMBED: usize, const STREAMS: usize, B: Branch<EMBED, STREAMS>>
     for (dstream, stream) in dstreams.iter_mut().zip(streams).skip(1) {
         *dstream = gradient_address(gradients, stream)?;
     }
-    let dropped = dropped(&rows, dy, dropout, tokens[0])?;
+    let dropped = gpu.scratch_if(!dropout.is_none(), tokens[0] * EMBED)?;
+    if let Some(dropped) = &dropped {
+        rows.drop(dy, at(dropped), dropout, tokens[0])?;
+    }
     let dout = dropped.as_ref().map_or(dy, at);
     let dbias = gradient_address(gradients, branch.last_bias())?;
     rows.add_column_sums(Matrix::new(dout, EMBED), tokens[0], &[(dbias, EMBED)])?;
@@ -205,21 +208,6 @@ fn backward<const EMBED: usize, const STREAMS: usize, B: Branch<EMBED, STREAMS>>
     let went_in = (address(&streams[which]), norm_of(norm), NULL);
     let dnorm = norm_gradient(gradients, norm)?;
     rows.normalise_backward(normed, at(&dnormed), went_in, dstreams[which], dnorm)
-}
-
-/// The gradient of the branch's output, if dropout makes it differ from `dy`.
-fn dropped(
-    rows: &Rows<'_>,
-    dy: Address,
-    dropout: Dropout,
-    tokens: usize,
-) -> Result<Option<Buffer>, CudaError> {
-    if dropout.is_none() {
-        return Ok(None);
-    }
-    let dropped = rows.gpu.scratch(tokens * rows.width)?;
-    rows.drop(dy, at(&dropped), dropout, tokens)?;
-    Ok(Some(dropped))
 }
 
 /// A buffer as a matrix of stream rows.

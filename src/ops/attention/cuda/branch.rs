@@ -203,9 +203,15 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let heads = self.scratch(gpu, of_streams)?;
         let qkv = self.qkv(&heads, self.sums(forget.as_ref()));
         let (by_map, mut inputs) = (layout.by_map(), vec![]);
+        let norm = by_map.qk_norm(of.qk_norm.as_ref());
         for (stream, (compared, positions)) in self.compared(qkv).into_iter().enumerate() {
             joined[stream].apply(gpu, compared.rows, from[stream], compared.heads)?;
-            inputs.push(by_map.normalise(gpu, compared, of.qk_norm.as_ref(), true)?);
+            let before = compared.rows * compared.width(&by_map.of);
+            let before = gpu.scratch_if(norm.is_some(), before)?;
+            if let Some(norm) = norm {
+                by_map.normalise(gpu, norm, compared, at(&before))?;
+            }
+            inputs.push(before);
             by_map.transform(gpu, compared, positions)?;
         }
         if let Some(table) = &of.positions {
@@ -249,13 +255,10 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let dgates = dgates.transpose()?;
 
         let dheads = self.scratch(gpu, of_streams)?;
-        let dsums = match &saved.forget {
-            None => None,
-            Some(_) => Some(gpu.scratch(of_streams[Self::KEYS] * of.layout.heads)?),
-        };
-        let of_sums = dsums.as_ref().map_or(NULL, at);
+        let numbers = of_streams[Self::KEYS] * of.layout.heads;
+        let dsums = gpu.scratch_if(saved.forget.is_some(), numbers)?;
         let qkv = self.qkv(&saved.heads, self.sums(saved.forget.as_ref()));
-        let dqkv = self.qkv(&dheads, Matrix::new(of_sums, of.layout.heads));
+        let dqkv = self.qkv(&dheads, Matrix::new(at(&dsums), of.layout.heads));
         let (met, back) = ((qkv, &saved.kept), (&dout, dqkv));
         let dscores = of.attend_backward(gpu, attention, met, back, gradients)?;
         if let Some((table, dscores)) = of.positions.as_ref().zip(dscores) {
@@ -272,15 +275,17 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         );
         for (stream, (back, positions)) in self.compared(dqkv).into_iter().enumerate() {
             by_map.transform_backward(gpu, (back, made[stream].0.heads), positions)?;
-            let kept = (back, saved.inputs[stream].as_ref());
-            by_map.normalise_backward(gpu, kept, of.qk_norm.as_ref(), gradients)?;
+            let norm = by_map.qk_norm(of.qk_norm.as_ref());
+            if let Some((norm, before)) = norm.zip(saved.inputs[stream].as_ref()) {
+                by_map.normalise_backward(gpu, norm, (back, before), gradients)?;
+            }
             let (factors, dinput) = ((back.heads, ends.inputs[stream]), ends.dinputs[stream]);
             (saved.joined[stream]).back(gpu, back.rows, factors, dinput, &to[stream])?;
         }
         let ends_of = |stream: usize| [ends.inputs[stream], ends.dinputs[stream].0];
         if let Some((gates, layer)) = saved.forget.as_ref().zip(of.forget.as_ref()) {
-            let further = delta.as_ref().and_then(|delta| delta.sums.as_ref());
-            let dsums = [of_sums, further.map_or(NULL, at)];
+            let further = delta.as_ref().map_or(NULL, |delta| at(&delta.sums));
+            let dsums = [at(&dsums), further];
             let (tokens, rows) = (of_streams[Self::KEYS], attention.keys.rows());
             let stream = (ends_of(Self::KEYS), tokens, rows);
             gates.backward(gpu, (layout, layer), dsums, stream, gradients)?;

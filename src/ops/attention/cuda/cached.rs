@@ -133,7 +133,9 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
             counts: counts.map(|heads| heads * maps),
             rows,
         };
-        by_map.normalise(gpu, of_maps, self.weights.qk_norm.as_ref(), false)?;
+        if let Some(norm) = by_map.qk_norm(self.weights.qk_norm.as_ref()) {
+            by_map.normalise(gpu, norm, of_maps, NULL)?;
+        }
         by_map.transform(gpu, of_maps, positions)
     }
 

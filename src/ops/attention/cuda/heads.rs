@@ -6,6 +6,7 @@ use crate::ops::attention::{AttentionWeights, BUCKETS};
 use crate::ops::bridge::cuda::gradient_address;
 use crate::ops::cuda::heads::{Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
 use crate::ops::cuda::kv_cache::{GpuKvCache, VisibleKeys};
+use crate::ops::cuda::parts::OUTPUT_NORM;
 use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::talking::{self, TalkingMaps};
@@ -57,7 +58,8 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
                 Ok((out, Some(heads)))
             }
             None if layout.of.head_norm => {
-                let before = layout.normalise_outputs(gpu, &out, tokens)?;
+                let before = gpu.scratch(tokens * layout.of.width())?;
+                layout.normalise(gpu, OUTPUT_NORM, layout.outputs(&out, tokens), at(&before))?;
                 Ok((before, Some(out)))
             }
             None => Ok((out, None)),
@@ -79,7 +81,8 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
             return Ok(Some(dmaps));
         }
         if layout.of.head_norm {
-            layout.normalise_outputs_backward(gpu, (dout, out), tokens, gradients)?;
+            let back = (layout.outputs(dout, tokens), out);
+            layout.normalise_backward(gpu, OUTPUT_NORM, back, gradients)?;
         }
         Ok(None)
     }
