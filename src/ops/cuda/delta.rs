@@ -4,7 +4,7 @@ use dfdx::tensor::CudaError;
 
 use super::documents::DocumentRows;
 use super::heads::{Arguments, Attention, BiasGradients, HeadLayout, Qkv};
-use super::kernels::{Source, WARPS};
+use super::kernels::Source;
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
 
@@ -93,12 +93,8 @@ impl Corrected {
             at(&beta),
             count as u32,
         );
-        let blocks = (count.div_ceil(WARPS), 1, 1);
-        gpu.launch(
-            DELTA.kernel(layout.of.head_dim, "beta_backward"),
-            blocks,
-            arguments,
-        )?;
+        let kernel = DELTA.kernel(layout.of.head_dim, "beta_backward");
+        gpu.launch_rows(kernel, count, arguments)?;
         let sums = self.retrieval_backward(gpu, attention, qkv, gradients)?;
         Ok(DeltaGradients { beta, sums })
     }
@@ -137,11 +133,8 @@ impl Corrected {
             width as u32,
             count as u32,
         );
-        gpu.launch_each(
-            DELTA.kernel(layout.of.head_dim, "add_keys"),
-            count,
-            arguments,
-        )?;
+        let kernel = DELTA.kernel(layout.of.head_dim, "add_keys");
+        gpu.launch_each(kernel, count, arguments)?;
         Ok(sums)
     }
 }

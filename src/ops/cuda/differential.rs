@@ -114,8 +114,7 @@ impl DifferenceWeights<f32, Cuda> {
             HEAD_NORM_EPSILON as f32,
             rows as u32,
         );
-        let blocks = (rows.div_ceil(WARPS), 1, 1);
-        gpu.launch(self.kernel("difference"), blocks, arguments)?;
+        gpu.launch_rows(self.kernel("difference"), rows, arguments)?;
         Ok(out)
     }
 

@@ -300,11 +300,9 @@ impl Attention {
         let (tokens, maps) = (self.queries.tokens(), self.layout.of.all_maps());
         let out = gpu.scratch(tokens * self.layout.output_width())?;
         let statistics = gpu.scratch(tokens * maps)?;
-        gpu.launch(
-            self.layout.kernel("attend"),
-            self.blocks(&self.queries, maps),
-            (self.arguments(qkv), at(&out), at(&statistics)),
-        )?;
+        let arguments = (self.arguments(qkv), at(&out), at(&statistics));
+        let blocks = self.blocks(&self.queries, maps);
+        gpu.launch(self.layout.kernel("attend"), blocks, arguments)?;
         Ok(AttentionOutput { out, statistics })
     }
 
@@ -338,35 +336,35 @@ impl Attention {
             false => biases.relative,
         };
         let carries = self.carries(gpu)?;
+        let of_queries = (
+            arguments,
+            out,
+            dout,
+            statistics,
+            at(&along),
+            gradients.queries,
+            daddends,
+            at(&carries),
+        );
+        let blocks = self.blocks(&self.queries, maps);
         gpu.launch(
             self.layout.kernel("attend_backward_queries"),
-            self.blocks(&self.queries, maps),
-            (
-                arguments,
-                out,
-                dout,
-                statistics,
-                at(&along),
-                gradients.queries,
-                daddends,
-                at(&carries),
-            ),
+            blocks,
+            of_queries,
         )?;
-        gpu.launch(
-            self.layout.kernel("attend_backward_keys"),
-            self.blocks(&self.keys, self.layout.of.kv_heads),
-            (
-                arguments,
-                dout,
-                statistics,
-                at(&along),
-                gradients.keys,
-                gradients.values,
-                daddends,
-                biases.position,
-                at(&carries),
-            ),
-        )?;
+        let of_keys = (
+            arguments,
+            dout,
+            statistics,
+            at(&along),
+            gradients.keys,
+            gradients.values,
+            daddends,
+            biases.position,
+            at(&carries),
+        );
+        let blocks = self.blocks(&self.keys, self.layout.of.kv_heads);
+        gpu.launch(self.layout.kernel("attend_backward_keys"), blocks, of_keys)?;
         Ok(along)
     }
 

@@ -115,6 +115,19 @@ impl Gpu {
         self.launch(kernel, (count.div_ceil(THREADS), 1, 1), arguments)
     }
 
+    /// Launches a kernel with one warp for each of `count` rows.
+    pub fn launch_rows<A>(
+        &self,
+        kernel: Kernel,
+        count: usize,
+        arguments: A,
+    ) -> Result<(), CudaError>
+    where
+        CudaFunction: LaunchAsync<A>,
+    {
+        self.launch(kernel, (count.div_ceil(WARPS), 1, 1), arguments)
+    }
+
     fn compiled(&self, kernel: Kernel) -> Result<CudaFunction, CudaError> {
         let (source, value) = (kernel.source, kernel.value);
         let mut all = self.compiled.borrow_mut();

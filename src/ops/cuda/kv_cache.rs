@@ -7,7 +7,7 @@ use dfdx::tensor::CudaError;
 
 use super::documents::DocumentRows;
 use super::heads::{Arguments, HeadLayout, Qkv};
-use super::kernels::{Kernel, Source, WARPS};
+use super::kernels::{Kernel, Source};
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::dropout::Dropout;
@@ -203,8 +203,8 @@ impl GpuKvCache {
             at(&out),
             visible.queries as u32,
         );
-        let blocks = (visible.queries * maps).div_ceil(WARPS);
-        gpu.launch(self.kernel("attend_cached"), (blocks, 1, 1), arguments)?;
+        let kernel = self.kernel("attend_cached");
+        gpu.launch_rows(kernel, visible.queries * maps, arguments)?;
         Ok(out)
     }
 

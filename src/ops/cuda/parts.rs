@@ -178,8 +178,7 @@ impl HeadLayout {
             key_gain,
             norm.by_head(),
         );
-        let blocks = (rows * all).div_ceil(WARPS);
-        gpu.launch(self.part("normalise"), (blocks, 1, 1), arguments)
+        gpu.launch_rows(self.part("normalise"), rows * all, arguments)
     }
 
     /// Backward of [`Self::normalise`], in place, given what it kept; accumulates the gradients of the gains.

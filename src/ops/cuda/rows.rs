@@ -91,19 +91,16 @@ impl<'a> Rows<'a> {
     ) -> Result<NormedRows, CudaError> {
         let rows = self.gpu.scratch(count * self.width)?;
         let statistics = self.gpu.scratch(2 * count)?;
-        self.gpu.launch(
-            self.kernel("normalise"),
-            (count.div_ceil(WARPS), 1, 1),
-            (
-                x,
-                norm.weight,
-                norm.bias,
-                picked,
-                at(&rows),
-                at(&statistics),
-                count as u32,
-            ),
-        )?;
+        let arguments = (
+            x,
+            norm.weight,
+            norm.bias,
+            picked,
+            at(&rows),
+            at(&statistics),
+            count as u32,
+        );
+        (self.gpu).launch_rows(self.kernel("normalise"), count, arguments)?;
         Ok(NormedRows {
             rows,
             statistics,
@@ -126,21 +123,19 @@ impl<'a> Rows<'a> {
             to.push((dnorm.bias, self.width));
         }
         let shares = self.gpu.scratch(blocks * to.len() * self.width)?;
-        self.gpu.launch(
-            self.kernel("normalise_backward"),
-            (blocks, 1, 1),
-            (
-                dnormed,
-                x,
-                norm.weight,
-                norm.bias,
-                picked,
-                at(&normed.statistics),
-                dx,
-                at(&shares),
-                normed.count as u32,
-            ),
-        )?;
+        let arguments = (
+            dnormed,
+            x,
+            norm.weight,
+            norm.bias,
+            picked,
+            at(&normed.statistics),
+            dx,
+            at(&shares),
+            normed.count as u32,
+        );
+        let kernel = self.kernel("normalise_backward");
+        self.gpu.launch(kernel, (blocks, 1, 1), arguments)?;
         self.add_shares(&shares, blocks, &to)
     }
 
@@ -156,17 +151,10 @@ impl<'a> Rows<'a> {
         let parts = (MAX_PARTIAL_SUMS * 32 / columns.max(1)).clamp(8, 64);
         let shares = self.gpu.scratch(parts * columns)?;
         let groups = columns.div_ceil(32);
-        self.gpu.launch(
-            self.kernel("add_column_sums"),
-            (groups, parts, 1),
-            (
-                from,
-                rows as u32,
-                at(&shares),
-                self.gpu.counters(groups),
-                to,
-            ),
-        )
+        let counters = self.gpu.counters(groups);
+        let arguments = (from, rows as u32, at(&shares), counters, to);
+        let kernel = self.kernel("add_column_sums");
+        self.gpu.launch(kernel, (groups, parts, 1), arguments)
     }
 
     fn add_shares(
@@ -176,11 +164,10 @@ impl<'a> Rows<'a> {
         to: &[(Address, usize)],
     ) -> Result<(), CudaError> {
         let to = Vectors::from(to);
-        self.gpu.launch(
-            self.kernel("add_shares"),
-            (to.length().div_ceil(32), 1, 1),
-            (at(shares), parts as u32, to),
-        )
+        let groups = (to.length().div_ceil(32), 1, 1);
+        let arguments = (at(shares), parts as u32, to);
+        self.gpu
+            .launch(self.kernel("add_shares"), groups, arguments)
     }
 
     /// Adds a joined vector to up to three consecutive vectors.

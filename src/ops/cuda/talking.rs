@@ -3,7 +3,7 @@
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
 use super::heads::{Arguments, Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
-use super::kernels::{Kernel, Source, WARPS};
+use super::kernels::{Kernel, Source};
 use super::kv_cache::{GpuKvCache, VisibleKeys};
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
@@ -60,11 +60,6 @@ impl Maps<'_> {
         self.gpu.scratch(self.rows() * self.step)
     }
 
-    /// The grid of a kernel with a warp for each of `count` rows.
-    fn warps(count: usize) -> (usize, usize, usize) {
-        (count.div_ceil(WARPS), 1, 1)
-    }
-
     /// The products of rows, `[queries, width]`, with keys or values.
     fn compare(&self, rows: Matrix, others: Others) -> Result<Buffer, CudaError> {
         let map = self.room()?;
@@ -77,7 +72,7 @@ impl Maps<'_> {
             self.rows() as u32,
         );
         let kernel = self.kernel("compare");
-        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)?;
+        (self.gpu).launch_rows(kernel, self.rows(), arguments)?;
         Ok(map)
     }
 
@@ -123,7 +118,7 @@ impl Maps<'_> {
             self.rows() as u32,
         );
         let kernel = self.kernel("weigh");
-        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)?;
+        (self.gpu).launch_rows(kernel, self.rows(), arguments)?;
         Ok([weights, statistics])
     }
 
@@ -138,7 +133,7 @@ impl Maps<'_> {
             self.rows() as u32,
         );
         let kernel = self.kernel("apply_rows");
-        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)
+        (self.gpu).launch_rows(kernel, self.rows(), arguments)
     }
 
     /// Writes the product of a transposed map with rows, `[queries, width]`: the gradient of keys or values.
@@ -157,8 +152,8 @@ impl Maps<'_> {
             self.step as u32,
             self.queries as u32,
         );
-        let blocks = Self::warps(self.queries * self.layout.of.kv_heads);
-        (self.gpu).launch(self.kernel("apply_columns"), blocks, arguments)
+        let count = self.queries * self.layout.of.kv_heads;
+        (self.gpu).launch_rows(self.kernel("apply_columns"), count, arguments)
     }
 
     fn attend(
@@ -211,7 +206,7 @@ impl Maps<'_> {
             rows as u32,
         );
         let kernel = self.kernel("weigh_backward");
-        (self.gpu).launch(kernel, Self::warps(rows), arguments)?;
+        (self.gpu).launch_rows(kernel, rows, arguments)?;
         if self.layout.of.forgets() {
             self.sum_columns(d, true, daddends)?;
         }

@@ -80,10 +80,7 @@ impl HeadLayout {
             rotary.channels as u32,
             sign,
         );
-        gpu.launch_each(
-            TRANSFORMS.kernel(self.of.head_dim, "rotate"),
-            count,
-            arguments,
-        )
+        let kernel = TRANSFORMS.kernel(self.of.head_dim, "rotate");
+        gpu.launch_each(kernel, count, arguments)
     }
 }

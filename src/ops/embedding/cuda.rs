@@ -189,21 +189,11 @@ impl Readers {
         let spans = gpu.upload(self.spans.into_flattened())?;
         let owners = gpu.upload(self.owners.into_flattened())?;
         let shares = gpu.scratch(blocks * EMBED)?;
-        gpu.launch(
-            TABLES.kernel(EMBED, "gather_gradients"),
-            (blocks, 1, 1),
-            (
-                dx,
-                at(&order),
-                at(&spans),
-                at(&shares),
-                DeviceDropout::from(dropout),
-            ),
-        )?;
-        gpu.launch(
-            TABLES.kernel(EMBED, "add_to_rows"),
-            (rows, 1, 1),
-            (at(&shares), at(&owners), to),
-        )
+        let dropout = DeviceDropout::from(dropout);
+        let arguments = (dx, at(&order), at(&spans), at(&shares), dropout);
+        let kernel = TABLES.kernel(EMBED, "gather_gradients");
+        gpu.launch(kernel, (blocks, 1, 1), arguments)?;
+        let arguments = (at(&shares), at(&owners), to);
+        gpu.launch(TABLES.kernel(EMBED, "add_to_rows"), (rows, 1, 1), arguments)
     }
 }

@@ -8,7 +8,7 @@ use super::HeadOp;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address};
-use crate::ops::cuda::kernels::{Source, WARPS};
+use crate::ops::cuda::kernels::Source;
 use crate::ops::cuda::linear::{back_through, weight};
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::Rows;
@@ -44,24 +44,17 @@ impl HeadOp<f32> for Cuda {
         );
         gpu.apply(weight(head), count, from, to)?;
         let (losses, log_sums) = (gpu.scratch(count)?, gpu.scratch(count)?);
-        gpu.launch(
-            LOSS.kernel(VOCAB, "cross_entropy"),
-            (count.div_ceil(WARPS), 1, 1),
-            (
-                at(&logits),
-                at(&targets),
-                at(&losses),
-                at(&log_sums),
-                count as u32,
-            ),
-        )?;
+        let arguments = (
+            at(&logits),
+            at(&targets),
+            at(&losses),
+            at(&log_sums),
+            count as u32,
+        );
+        gpu.launch_rows(LOSS.kernel(VOCAB, "cross_entropy"), count, arguments)?;
         let loss: Tensor<Rank0, f32, Cuda> = x.device().try_zeros()?;
-        let to = address(&loss);
-        gpu.launch(
-            LOSS.kernel(VOCAB, "mean"),
-            (1, 1, 1),
-            (at(&losses), count as u32, to),
-        )?;
+        let arguments = (at(&losses), count as u32, address(&loss));
+        gpu.launch(LOSS.kernel(VOCAB, "mean"), (1, 1, 1), arguments)?;
 
         if T::OWNS_TAPE {
             let (gpu, norm, head, of_loss) =
@@ -69,17 +62,15 @@ impl HeadOp<f32> for Cuda {
             tape.add_backward_op(move |gradients| {
                 let rows = Rows::of(&gpu, EMBED);
                 let dloss = gradient_address(gradients, &of_loss)?;
-                gpu.launch_each(
-                    LOSS.kernel(VOCAB, "cross_entropy_backward"),
-                    count * VOCAB,
-                    (
-                        at(&logits),
-                        at(&targets),
-                        at(&log_sums),
-                        dloss,
-                        count as u32,
-                    ),
-                )?;
+                let arguments = (
+                    at(&logits),
+                    at(&targets),
+                    at(&log_sums),
+                    dloss,
+                    count as u32,
+                );
+                let kernel = LOSS.kernel(VOCAB, "cross_entropy_backward");
+                gpu.launch_each(kernel, count * VOCAB, arguments)?;
                 let dlogits = Matrix::new(at(&logits), VOCAB);
                 let factors = (dlogits, stream_of::<EMBED>(&normed.rows));
                 let dnormed = gpu.scratch(count * EMBED)?;
