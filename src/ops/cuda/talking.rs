@@ -1,5 +1,7 @@
 //! Talking heads, by the kernels of `talking.cu`.
+#![allow(unsafe_code)]
 
+use cudarc::driver::DeviceRepr;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
 use super::heads::{Arguments, Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
@@ -33,15 +35,25 @@ enum Others {
     Values = 1,
 }
 
-/// The maps of some queries, and what all kernels need to know of them.
+/// The maps of some queries.
 struct Maps<'a> {
     gpu: &'a Gpu,
     layout: &'a HeadLayout,
-    arguments: Arguments,
-    queries: usize,
-    /// Columns of a map.
-    step: usize,
+    arguments: MapArguments,
 }
+
+/// What all kernels need to know of maps: `struct Maps` of talking.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct MapArguments {
+    heads: Arguments,
+    /// Columns of a map.
+    step: u32,
+    queries: u32,
+}
+
+// SAFETY: the same fields in the same order as `struct Maps`, by the same rules of alignment.
+unsafe impl DeviceRepr for MapArguments {}
 
 /// A `[heads, heads]` matrix.
 type Mixing = Tensor<(usize, usize), f32, Cuda>;
@@ -51,26 +63,28 @@ impl Maps<'_> {
         TALKING.kernel(self.layout.of.head_dim, name)
     }
 
+    fn queries(&self) -> usize {
+        self.arguments.queries as usize
+    }
+
     /// Number of rows of a map.
     fn rows(&self) -> usize {
-        self.queries * self.layout.of.heads
+        self.queries() * self.layout.of.heads
+    }
+
+    /// Number of elements of a map.
+    fn elements(&self) -> usize {
+        self.rows() * self.arguments.step as usize
     }
 
     fn room(&self) -> Result<Buffer, CudaError> {
-        self.gpu.scratch(self.rows() * self.step)
+        self.gpu.scratch(self.elements())
     }
 
     /// The products of rows, `[queries, width]`, with keys or values.
     fn compare(&self, rows: Matrix, others: Others) -> Result<Buffer, CudaError> {
         let map = self.room()?;
-        let arguments = (
-            self.arguments,
-            rows,
-            others as u32,
-            at(&map),
-            self.step as u32,
-            self.rows() as u32,
-        );
+        let arguments = (self.arguments, rows, others as u32, at(&map));
         let kernel = self.kernel("compare");
         (self.gpu).launch_rows(kernel, self.rows(), arguments)?;
         Ok(map)
@@ -78,18 +92,11 @@ impl Maps<'_> {
 
     /// Maps mixed over the heads by a matrix, or by the transposed one.
     fn mix(&self, matrix: &Mixing, transposed: bool, map: &Buffer) -> Result<Buffer, CudaError> {
-        let mixed = self.room()?;
-        let arguments = (
-            address(matrix),
-            u32::from(transposed),
-            at(map),
-            at(&mixed),
-            self.layout.of.heads as u32,
-            self.step as u32,
-            self.queries as u32,
-        );
-        let elements = self.rows() * self.step;
-        (self.gpu).launch_each(self.kernel("mix_maps"), elements, arguments)?;
+        let (mixed, transposed) = (self.room()?, u32::from(transposed));
+        let matrix = address(matrix);
+        let arguments = (self.arguments, matrix, transposed, at(map), at(&mixed));
+        let kernel = self.kernel("mix_maps");
+        (self.gpu).launch_each(kernel, self.elements(), arguments)?;
         Ok(mixed)
     }
 
@@ -101,22 +108,14 @@ impl Maps<'_> {
         dmatrix: Address,
     ) -> Result<(), CudaError> {
         let heads = self.layout.of.heads;
-        let (step, queries) = (self.step as u32, self.queries as u32);
-        let arguments = (at(map), at(dmixed), dmatrix, step, queries);
+        let arguments = (self.arguments, at(map), at(dmixed), dmatrix);
         (self.gpu).launch(self.kernel("matrix_gradient"), (heads, heads, 1), arguments)
     }
 
     /// Weights of mixed scores, and the statistic of each query and head.
     fn weigh(&self, scores: &Buffer) -> Result<[Buffer; 2], CudaError> {
         let (weights, statistics) = (self.room()?, self.gpu.scratch(self.rows())?);
-        let arguments = (
-            self.arguments,
-            at(scores),
-            at(&weights),
-            at(&statistics),
-            self.step as u32,
-            self.rows() as u32,
-        );
+        let arguments = (self.arguments, at(scores), at(&weights), at(&statistics));
         let kernel = self.kernel("weigh");
         (self.gpu).launch_rows(kernel, self.rows(), arguments)?;
         Ok([weights, statistics])
@@ -124,14 +123,7 @@ impl Maps<'_> {
 
     /// Writes the product of a map with keys or values.
     fn apply_rows(&self, map: &Buffer, others: Others, out: Matrix) -> Result<(), CudaError> {
-        let arguments = (
-            self.arguments,
-            at(map),
-            others as u32,
-            out,
-            self.step as u32,
-            self.rows() as u32,
-        );
+        let arguments = (self.arguments, at(map), others as u32, out);
         let kernel = self.kernel("apply_rows");
         (self.gpu).launch_rows(kernel, self.rows(), arguments)
     }
@@ -143,16 +135,8 @@ impl Maps<'_> {
         rows: Matrix,
         out: Matrix,
     ) -> Result<(), CudaError> {
-        let arguments = (
-            self.arguments,
-            at(map),
-            others as u32,
-            rows,
-            out,
-            self.step as u32,
-            self.queries as u32,
-        );
-        let count = self.queries * self.layout.of.kv_heads;
+        let arguments = (self.arguments, at(map), others as u32, rows, out);
+        let count = self.queries() * self.layout.of.kv_heads;
         (self.gpu).launch_rows(self.kernel("apply_columns"), count, arguments)
     }
 
@@ -166,7 +150,7 @@ impl Maps<'_> {
         let [weights, statistics] = self.weigh(&mixed_scores)?;
         let mixed_weights = self.mix(&matrices.after, false, &weights)?;
         let width = self.layout.of.width();
-        let out = self.gpu.scratch(self.queries * width)?;
+        let out = self.gpu.scratch(self.queries() * width)?;
         self.apply_rows(&mixed_weights, Others::Values, Matrix::new(at(&out), width))?;
         let maps = TalkingMaps {
             scores,
@@ -179,10 +163,8 @@ impl Maps<'_> {
 
     /// Writes the sum of each key's column of a map, `[keys, heads]`, or subtracts it.
     fn sum_columns(&self, map: &Buffer, subtract: bool, sums: Address) -> Result<(), CudaError> {
-        let (step, rows) = (self.step as u32, self.rows());
-        let subtract = u32::from(subtract);
-        let arguments = (self.arguments, at(map), subtract, sums, step, rows as u32);
-        (self.gpu).launch_each(self.kernel("sum_columns"), rows, arguments)
+        let arguments = (self.arguments, at(map), u32::from(subtract), sums);
+        (self.gpu).launch_each(self.kernel("sum_columns"), self.rows(), arguments)
     }
 
     /// From the gradients of weights, in place, to those of mixed scores. Writes those of what was added to them, and
@@ -194,27 +176,24 @@ impl Maps<'_> {
         daddends: Address,
     ) -> Result<Buffer, CudaError> {
         let along = self.gpu.scratch(self.rows())?;
-        let (step, rows) = (self.step as u32, self.rows());
+        let scores = at(&maps.mixed_scores);
         let arguments = (
             self.arguments,
-            at(&maps.mixed_scores),
+            scores,
             at(&maps.weights),
             at(d),
             at(&along),
             daddends,
-            step,
-            rows as u32,
         );
         let kernel = self.kernel("weigh_backward");
-        (self.gpu).launch_rows(kernel, rows, arguments)?;
+        (self.gpu).launch_rows(kernel, self.rows(), arguments)?;
         if self.layout.of.forgets() {
             self.sum_columns(d, true, daddends)?;
         }
         if self.layout.of.scoring.softcap.is_some() {
-            let scores = at(&maps.mixed_scores);
-            let arguments = (self.arguments, scores, at(d), step, self.queries as u32);
+            let arguments = (self.arguments, scores, at(d));
             let kernel = self.kernel("cap_backward");
-            (self.gpu).launch_each(kernel, rows * self.step, arguments)?;
+            (self.gpu).launch_each(kernel, self.elements(), arguments)?;
         }
         Ok(along)
     }
@@ -227,9 +206,11 @@ fn maps_of<'a>(gpu: &'a Gpu, attention: &'a Attention, qkv: Qkv) -> Maps<'a> {
     Maps {
         gpu,
         layout: &attention.layout,
-        arguments: (attention.layout).arguments(qkv, [NULL, positions], dropout),
-        queries,
-        step: attention.keys.longest(),
+        arguments: MapArguments {
+            heads: (attention.layout).arguments(qkv, [NULL, positions], dropout),
+            step: attention.keys.longest() as u32,
+            queries: queries as u32,
+        },
     }
 }
 
@@ -254,9 +235,11 @@ pub fn attend_to_cache(
     let maps = Maps {
         gpu,
         layout: &cache.layout,
-        arguments: cache.arguments(queries, visible),
-        queries: visible.queries(),
-        step: visible.most(),
+        arguments: MapArguments {
+            heads: cache.arguments(queries, visible),
+            step: visible.most() as u32,
+            queries: visible.queries() as u32,
+        },
     };
     let (output, _) = maps.attend(matrices, queries)?;
     Ok(output.out)
