@@ -9,7 +9,7 @@ use dfdx::tensor::{Cuda, CudaError};
 use super::documents::Documents;
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
-use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
+use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::attention::{
     AttentionDropout, AttentionWeights, Bias, HeadKind, Layout, Scoring, Similarity,
 };
@@ -146,7 +146,7 @@ pub(super) struct Arguments {
     hidden: u32,
     scale: f32,
     softcap: f32,
-    dropout: DeviceDropout,
+    dropout: Dropout,
     context: u32,
 }
 
@@ -161,7 +161,7 @@ impl Arguments {
             query_step: self.key_step,
             hidden: 1,
             scale: -1.0,
-            dropout: Dropout::NONE.into(),
+            dropout: Dropout::NONE,
             ..self
         }
     }
@@ -252,7 +252,7 @@ impl HeadLayout {
             hidden: self.of.scoring.hidden_keys() as u32,
             scale: self.of.scale() as f32,
             softcap: softcap.unwrap_or(0.0) as f32,
-            dropout: dropout.into(),
+            dropout,
             context: context as u32,
         }
     }

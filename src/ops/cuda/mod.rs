@@ -322,30 +322,9 @@ pub(crate) fn at(buffer: &impl Located) -> Address {
     buffer.start()
 }
 
-/// A dropout site, as kernels expect it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DeviceDropout {
-    key_low: u32,
-    key_high: u32,
-    threshold: u32,
-    scale: f32,
-}
-
-// SAFETY: the same four words as `struct Dropout` of common.cuh, without padding.
-unsafe impl DeviceRepr for DeviceDropout {}
-
-impl From<Dropout> for DeviceDropout {
-    fn from(dropout: Dropout) -> Self {
-        let (key, threshold, scale) = dropout.parts();
-        Self {
-            key_low: key as u32,
-            key_high: (key >> 32) as u32,
-            threshold,
-            scale,
-        }
-    }
-}
+// SAFETY: the same fields in the same order as `struct Dropout` of common.cuh, by the same rules of alignment; there the
+// bits of the scale are a float.
+unsafe impl DeviceRepr for Dropout {}
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use dfdx::tensor::CudaError;
 
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
-use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
+use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::dropout::Dropout;
 
 pub(super) static ROWS: Source = Source {
@@ -200,15 +200,7 @@ impl<'a> Rows<'a> {
         rows: usize,
     ) -> Result<(), CudaError> {
         let count = rows * self.width;
-        let arguments = (
-            x,
-            picked,
-            branch,
-            bias,
-            y,
-            DeviceDropout::from(dropout),
-            count as u32,
-        );
+        let arguments = (x, picked, branch, bias, y, dropout, count as u32);
         (self.gpu).launch_each(self.kernel("residual"), count, arguments)
     }
 
@@ -221,7 +213,7 @@ impl<'a> Rows<'a> {
         rows: usize,
     ) -> Result<(), CudaError> {
         let count = rows * self.width;
-        let arguments = (dy, dbranch, DeviceDropout::from(dropout), count as u32);
+        let arguments = (dy, dbranch, dropout, count as u32);
         (self.gpu).launch_each(self.kernel("drop"), count, arguments)
     }
 

@@ -9,7 +9,7 @@ use super::{EmbeddingOp, LookupTable};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
 use crate::ops::cuda::kernels::Source;
-use crate::ops::cuda::{Address, DeviceDropout, Gpu, NULL, at, gpu};
+use crate::ops::cuda::{Address, Gpu, NULL, at, gpu};
 use crate::ops::dropout::Dropout;
 
 pub static TABLES: Source = Source {
@@ -128,7 +128,7 @@ impl Lookups {
             position_table,
             positions,
             address(&x),
-            DeviceDropout::from(dropout),
+            dropout,
             count as u32,
         );
         gpu.launch_each(TABLES.kernel(EMBED, "embed"), count, arguments)?;
@@ -189,7 +189,6 @@ impl Readers {
         let spans = gpu.upload(self.spans.into_flattened())?;
         let owners = gpu.upload(self.owners.into_flattened())?;
         let shares = gpu.scratch(blocks * EMBED)?;
-        let dropout = DeviceDropout::from(dropout);
         let arguments = (dx, at(&order), at(&spans), at(&shares), dropout);
         let kernel = TABLES.kernel(EMBED, "gather_gradients");
         gpu.launch(kernel, (blocks, 1, 1), arguments)?;
