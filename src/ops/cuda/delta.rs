@@ -3,7 +3,7 @@
 use dfdx::tensor::CudaError;
 
 use super::documents::DocumentRows;
-use super::heads::{Arguments, Attention, BiasGradients, HeadLayout, Qkv};
+use super::heads::{Arguments, Attention, HeadLayout, Qkv};
 use super::kernels::Source;
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
@@ -120,11 +120,11 @@ impl Corrected {
             queries,
             keys,
             values: dvalues,
-            sums: Matrix::new(at(&sums), heads),
+            addends: Matrix::new(at(&sums), heads),
         };
         let arguments = attention.arguments(qkv).of_retrieval();
         let dout = gradients.values;
-        attention.backward_of(gpu, arguments, ([NULL; 2], dout), (to, BiasGradients::NONE))?;
+        attention.backward_of(gpu, arguments, ([NULL; 2], dout), (to, NULL))?;
         let count = tokens * width;
         let arguments = (
             gradients.keys,

@@ -4,7 +4,7 @@
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cuda, CudaError, Gradients};
 
-use super::heads::{HeadLayout, Qkv};
+use super::heads::HeadLayout;
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::rows::MAX_PARTIAL_SUMS;
@@ -17,14 +17,6 @@ pub(super) static DIFFERENCES: Source = Source {
     text: concat!(include_str!("sums.cuh"), include_str!("differential.cu")),
     constant: "HEAD_DIM",
 };
-
-/// Gradients that each map has a share in.
-pub struct MapGradients {
-    /// Of the queries of each map, `[queries, heads, 2, head_dim]`.
-    queries: Buffer,
-    /// Of the running sums of forget gates, `[keys, heads, 2]`, if there are any.
-    sums: Option<Buffer>,
-}
 
 impl DifferenceWeights<f32, Cuda> {
     fn head_dim(&self) -> usize {
@@ -52,37 +44,18 @@ impl DifferenceWeights<f32, Cuda> {
         Ok(maps)
     }
 
-    /// Room for the gradients of so many queries and keys.
-    pub(crate) fn map_gradients(
+    /// Backward of [`Self::spread`]: writes the gradients of queries, from those of both maps.
+    pub(crate) fn gather(
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
-        [queries, keys]: [usize; 2],
-    ) -> Result<MapGradients, CudaError> {
-        let sums = layout.of.forgets();
-        let sums = sums.then(|| gpu.scratch(keys * layout.of.all_maps()));
-        Ok(MapGradients {
-            queries: gpu.scratch(queries * layout.output_width())?,
-            sums: sums.transpose()?,
-        })
-    }
-
-    /// Writes the gradients of queries and of the sums of forget gates, from those of both maps.
-    pub(crate) fn join(
-        &self,
-        gpu: &Gpu,
-        layout: &HeadLayout,
-        (from, to): (&MapGradients, Qkv),
-        [queries, keys]: [usize; 2],
+        (maps, tokens): (&Buffer, usize),
+        queries: Matrix,
     ) -> Result<(), CudaError> {
         let width = layout.of.width();
-        let count = queries * width;
-        let arguments = (at(&from.queries), to.queries, width as u32, count as u32);
-        gpu.launch_each(self.kernel("gather"), count, arguments)?;
-        match &from.sums {
-            Some(sums) => self.sum(gpu, sums, to.sums.start, keys * layout.of.heads),
-            None => Ok(()),
-        }
+        let count = tokens * width;
+        let arguments = (at(maps), queries, width as u32, count as u32);
+        gpu.launch_each(self.kernel("gather"), count, arguments)
     }
 
     /// Writes the sums of `count` pairs of numbers, one of each map.
@@ -151,19 +124,5 @@ impl DifferenceWeights<f32, Cuda> {
         );
         gpu.launch(self.kernel("add_to_learned"), (1, 1, 1), learned)?;
         Ok(dmaps)
-    }
-}
-
-impl MapGradients {
-    /// Views of them, with the gradients of keys and values.
-    pub(crate) fn qkv(&self, layout: &HeadLayout, of_keys: Qkv) -> Qkv {
-        let sums = self.sums.as_ref();
-        Qkv {
-            queries: Matrix::new(at(&self.queries), layout.output_width()),
-            sums: sums.map_or(of_keys.sums, |sums| {
-                Matrix::new(at(sums), layout.of.all_maps())
-            }),
-            ..of_keys
-        }
     }
 }

@@ -11,7 +11,8 @@ use super::{Address, Gpu, at};
 /// The documents of a batch, on the device.
 pub struct Documents {
     starts: Vec<usize>,
-    longest: usize,
+    /// Number of tokens of the longest document.
+    pub longest: usize,
     on_device: CudaSlice<u32>,
     /// Position of every token in its document.
     positions: CudaSlice<u32>,
@@ -21,11 +22,6 @@ impl Documents {
     /// Number of documents.
     pub fn count(&self) -> usize {
         self.starts.len() - 1
-    }
-
-    /// Number of tokens of the longest document.
-    pub fn longest(&self) -> usize {
-        self.longest
     }
 
     /// Address of the documents' starts.

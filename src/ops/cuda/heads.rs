@@ -84,16 +84,16 @@ pub struct Attention {
 }
 
 /// Queries, keys and values, or their gradients.
-///
-/// With forget gates also their cumulative sums, `[keys, heads]`, or the gradients of these, without gaps: `[keys, maps]`
-/// from the kernels.
 #[derive(Clone, Copy)]
 pub struct Qkv {
     pub queries: Matrix,
     /// With the same row stride as the values.
     pub keys: Matrix,
     pub values: Matrix,
-    pub sums: Matrix,
+    /// The cumulative sums of forget gates, `[keys, heads]`. From the kernels the gradients of what is added to scores,
+    /// without gaps: of these sums, `[keys, maps]`, or each query's share of those of the relative positions,
+    /// `[queries, 32, maps]`.
+    pub addends: Matrix,
 }
 
 /// The result of attention, as backward needs it.
@@ -102,23 +102,6 @@ pub struct AttentionOutput {
     pub out: Buffer,
     /// `[queries, maps]`: see heads.cu.
     pub statistics: Buffer,
-}
-
-/// Where the gradients of biases go; null where there is no such bias.
-#[derive(Clone, Copy)]
-pub struct BiasGradients {
-    /// Each query's share of those of the relative positions, `[queries, 32, maps]`.
-    pub relative: Address,
-    /// Of the position bias of each key, `[keys, maps]`.
-    pub position: Address,
-}
-
-impl BiasGradients {
-    /// Where there is no bias.
-    pub const NONE: Self = Self {
-        relative: NULL,
-        position: NULL,
-    };
 }
 
 /// `struct Heads` of heads.cuh.
@@ -217,7 +200,7 @@ impl HeadLayout {
         (dropout, context): (Dropout, usize),
     ) -> Arguments {
         let addends = match self.of.forgets() {
-            true => qkv.sums,
+            true => qkv.addends,
             false => Matrix::new(self.relative, 0),
         };
         // A rotation has been applied before: see `transform`.
@@ -290,7 +273,7 @@ impl Attention {
     }
 
     fn blocks(&self, side: &Documents, columns: usize) -> (usize, usize, usize) {
-        let tiles = side.longest().div_ceil(self.layout.tile());
+        let tiles = side.longest.div_ceil(self.layout.tile());
         // Only the first dimension of a grid may exceed 65,535.
         (self.queries.count(), columns, tiles)
     }
@@ -306,14 +289,14 @@ impl Attention {
         Ok(AttentionOutput { out, statistics })
     }
 
-    /// Writes the gradients of queries, keys and values, of the running sums of forget gates, `[keys, maps]`, and of the
-    /// biases that there are. Returns the term of the softmax gradient that all keys of a query share, `[queries, maps]`.
+    /// Writes the gradients of queries, keys, values and addends, and of the position bias of each key, `[keys, maps]`, if
+    /// there is one. Returns the term of the softmax gradient that all keys of a query share, `[queries, maps]`.
     pub fn backward(
         &self,
         gpu: &Gpu,
         qkv: Qkv,
         (output, dout): (&AttentionOutput, &Buffer),
-        gradients: (Qkv, BiasGradients),
+        gradients: (Qkv, Address),
     ) -> Result<Buffer, CudaError> {
         let dout = Matrix::new(at(dout), self.layout.output_width());
         let output = [&output.out, &output.statistics].map(at);
@@ -327,14 +310,11 @@ impl Attention {
         gpu: &Gpu,
         arguments: Arguments,
         ([out, statistics], dout): ([Address; 2], Matrix),
-        (gradients, biases): (Qkv, BiasGradients),
+        (gradients, dposition): (Qkv, Address),
     ) -> Result<Buffer, CudaError> {
         let maps = self.layout.of.all_maps();
         let along = gpu.scratch(self.queries.tokens() * maps)?;
-        let daddends = match self.layout.of.forgets() {
-            true => gradients.sums.start,
-            false => biases.relative,
-        };
+        let daddends = gradients.addends.start;
         let carries = self.carries(gpu)?;
         let of_queries = (
             arguments,
@@ -360,7 +340,7 @@ impl Attention {
             gradients.keys,
             gradients.values,
             daddends,
-            biases.position,
+            dposition,
             at(&carries),
         );
         let blocks = self.blocks(&self.keys, self.layout.of.kv_heads);
@@ -370,7 +350,7 @@ impl Attention {
 
     /// For what is left of each query's stick before each tile of keys, and for a sum: `[queries, maps, tiles, 2]`.
     fn carries(&self, gpu: &Gpu) -> Result<Option<Buffer>, CudaError> {
-        let tiles = self.keys.longest().div_ceil(self.layout.tile());
+        let tiles = self.keys.longest.div_ceil(self.layout.tile());
         let count = self.queries.tokens() * self.layout.of.all_maps() * tiles * 2;
         let are_sticks = self.layout.of.scoring.similarity == Similarity::StickBreaking;
         gpu.scratch_if(are_sticks, count)

@@ -50,7 +50,8 @@ pub struct VisibleKeys {
     rows: CudaSlice<u32>,
     counts: CudaSlice<u32>,
     queries: usize,
-    most: usize,
+    /// The largest number of keys that a query attends to.
+    pub most: usize,
 }
 
 impl VisibleKeys {
@@ -67,11 +68,6 @@ impl VisibleKeys {
     /// Number of queries.
     pub fn queries(&self) -> usize {
         self.queries
-    }
-
-    /// The largest number of keys that a query attends to.
-    pub fn most(&self) -> usize {
-        self.most
     }
 }
 
@@ -164,14 +160,14 @@ impl GpuKvCache {
         };
         let (layout, qkv) = (&self.layout, self.qkv(Matrix::NONE));
         if layout.of.forgets() {
-            layout.sum_gates(gpu, (qkv.sums, qkv.sums), of_rows)?;
+            layout.sum_gates(gpu, (qkv.addends, qkv.addends), of_rows)?;
         }
         if !layout.of.delta {
             return Ok(());
         }
         let none = (Dropout::NONE, self.capacity);
         let arguments = layout.arguments(qkv, [NULL, at(&starts)], none);
-        let beta = qkv.sums.columns_from(layout.column_of_beta());
+        let beta = qkv.addends.columns_from(layout.column_of_beta());
         let values = (qkv.values, qkv.values, NULL);
         layout.correct(gpu, ("correct", arguments), values, beta, of_rows)
     }
@@ -179,12 +175,12 @@ impl GpuKvCache {
     /// These queries with the keys and values of the caches.
     fn qkv(&self, queries: Matrix) -> Qkv {
         let (kv, numbers) = (self.layout.of.kv_width(), self.layout.numbers());
-        let [keys, values, sums] = self.kept();
+        let [keys, values, further] = self.kept();
         Qkv {
             queries,
             keys: Matrix::new(at(keys), kv),
             values: Matrix::new(at(values), kv),
-            sums: Matrix::new(at(sums), numbers),
+            addends: Matrix::new(at(further), numbers),
         }
     }
 

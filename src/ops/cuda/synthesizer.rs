@@ -63,6 +63,6 @@ impl<const EMBED: usize> PositionWeights<EMBED, f32, Cuda> {
             self.b2.shape().0 as u32,
         );
         let kernel = POSITIONS_AS_KEYS.kernel(layout.head_dim, "add_to_positions");
-        gpu.launch(kernel, (keys.longest(), 1, 1), arguments)
+        gpu.launch(kernel, (keys.longest, 1, 1), arguments)
     }
 }

@@ -4,7 +4,7 @@
 use cudarc::driver::DeviceRepr;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
-use super::heads::{Arguments, Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
+use super::heads::{Arguments, Attention, AttentionOutput, HeadLayout, Qkv};
 use super::kernels::{Kernel, Source};
 use super::kv_cache::{GpuKvCache, VisibleKeys};
 use super::products::Matrix;
@@ -208,7 +208,7 @@ fn maps_of<'a>(gpu: &'a Gpu, attention: &'a Attention, qkv: Qkv) -> Maps<'a> {
         layout: &attention.layout,
         arguments: MapArguments {
             heads: (attention.layout).arguments(qkv, [NULL, positions], dropout),
-            step: attention.keys.longest() as u32,
+            step: attention.keys.longest as u32,
             queries: queries as u32,
         },
     }
@@ -237,7 +237,7 @@ pub fn attend_to_cache(
         layout: &cache.layout,
         arguments: MapArguments {
             heads: cache.arguments(queries, visible),
-            step: visible.most() as u32,
+            step: visible.most as u32,
             queries: visible.queries() as u32,
         },
     };
@@ -251,7 +251,7 @@ pub fn backward(
     (attention, qkv): (&Attention, Qkv),
     (maps, matrices): (&TalkingMaps, &TalkingWeights<f32, Cuda>),
     dout: &Buffer,
-    (dqkv, biases): (Qkv, BiasGradients),
+    (dqkv, dposition): (Qkv, Address),
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<Buffer, CudaError> {
     let of = maps_of(gpu, attention, qkv);
@@ -262,16 +262,12 @@ pub fn backward(
     let dafter = gradient_address(gradients, &matrices.after)?;
     of.matrix_gradient(&maps.weights, &dmixed, dafter)?;
     let d = of.mix(&matrices.after, true, &dmixed)?;
-    let daddends = match attention.layout.of.forgets() {
-        true => dqkv.sums.start,
-        false => biases.relative,
-    };
-    let along = of.weigh_backward(maps, &d, daddends)?;
+    let along = of.weigh_backward(maps, &d, dqkv.addends.start)?;
     let dbefore = gradient_address(gradients, &matrices.before)?;
     of.matrix_gradient(&maps.scores, &d, dbefore)?;
     let dscores = of.mix(&matrices.before, true, &d)?;
-    if biases.position != NULL {
-        of.sum_columns(&dscores, false, biases.position)?;
+    if dposition != NULL {
+        of.sum_columns(&dscores, false, dposition)?;
     }
     of.apply_rows(&dscores, Others::Keys, dqkv.queries)?;
     of.apply_columns((&dscores, Others::Keys), qkv.queries, dqkv.keys)?;

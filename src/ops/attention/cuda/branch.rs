@@ -68,7 +68,7 @@ impl<const EMBED: usize, const STREAMS: usize> AttentionBranch<EMBED, STREAMS> {
     }
 
     /// Their views, with the running sums of forget gates, or the gradients of all these.
-    fn qkv(&self, heads: &[Buffer; STREAMS], sums: Matrix) -> Qkv {
+    fn qkv(&self, heads: &[Buffer; STREAMS], addends: Matrix) -> Qkv {
         let rows = |stream: usize| Matrix::new(at(&heads[stream]), self.step(stream));
         let layout = self.weights.layout;
         let (queries, first) = (rows(0), if STREAMS == 1 { layout.width() } else { 0 });
@@ -82,7 +82,7 @@ impl<const EMBED: usize, const STREAMS: usize> AttentionBranch<EMBED, STREAMS> {
             queries,
             keys,
             values,
-            sums,
+            addends,
         }
     }
 
