@@ -14,7 +14,8 @@ use super::products::{Destination, Matrix};
 use super::rows::{NormAddresses, NormedRows, Rows};
 use super::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::Stream;
-use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
+use crate::ops::bridge::cuda::{address, gradient_address, start_of};
+use crate::ops::bridge::take_gradient;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::Norm;
 
@@ -121,7 +122,8 @@ pub fn try_residual_of<
                 (start_of(&dy), dropout),
                 gradients,
             )?;
-            set_gradient(gradients, &streams[0], dy)
+            *gradients.get_or_alloc_mut(&streams[0])? = dy;
+            Ok(())
         });
     }
     Ok(y.put_tape(tape))

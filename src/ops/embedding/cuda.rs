@@ -7,7 +7,8 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, Tape, Tensor, ZerosTenso
 
 use super::{EmbeddingOp, LookupTable};
 use crate::ops::Stream;
-use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
+use crate::ops::bridge::cuda::{address, gradient_address, start_of};
+use crate::ops::bridge::take_gradient;
 use crate::ops::cuda::kernels::Source;
 use crate::ops::cuda::{Address, Gpu, NULL, at, gpu};
 use crate::ops::dropout::Dropout;
