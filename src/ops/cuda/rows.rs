@@ -217,11 +217,11 @@ impl<'a> Rows<'a> {
         (self.gpu).launch_each(self.kernel("drop"), count, arguments)
     }
 
-    /// An activation and its backward pass, by the kernel of that name in `rows.cu`: of `hidden` and its two biases, the
+    /// An activation and its backward pass, by the kernel of that name in `rows.cu`, of ReLU if `squared` is set: of `hidden` and its two biases, the
     /// first that of a gate or null, and `y: [rows, columns]`.
     pub fn activate(
         &self,
-        kernel: &'static str,
+        (kernel, squared): (&'static str, bool),
         (hidden, [gate_bias, bias]): (&Buffer, [Address; 2]),
         y: &Buffer,
         [rows, columns]: [usize; 2],
@@ -232,6 +232,7 @@ impl<'a> Rows<'a> {
             gate_bias,
             bias,
             at(y),
+            u32::from(squared),
             columns as u32,
             count as u32,
         );
