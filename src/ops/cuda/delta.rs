@@ -111,9 +111,8 @@ impl Corrected {
         let (layout, tokens) = (&attention.layout, attention.keys.tokens());
         let (heads, width) = (layout.of.heads, layout.of.width());
         let sums = gpu.scratch_if(layout.of.forgets(), tokens * heads)?;
-        let room = [(); 3].map(|()| gpu.scratch(tokens * width));
-        let [first, second, values] = room;
-        let (first, second, values) = (first?, second?, values?);
+        let room = || gpu.scratch(tokens * width);
+        let [first, second, values] = [room()?, room()?, room()?];
         let [queries, keys, dvalues] =
             [&first, &second, &values].map(|one| Matrix::new(at(one), width));
         let to = Qkv {

@@ -16,48 +16,29 @@ use crate::ops::attention::{
 use crate::ops::bridge::cuda::address;
 use crate::ops::dropout::Dropout;
 
-/// The source of the kernels, with these constants.
-macro_rules! heads_with {
-    ($constants:literal) => {
-        concat!(
-            $constants,
-            include_str!("heads.cuh"),
-            include_str!("tiles.cuh"),
-            include_str!("heads.cu")
-        )
+/// The source of the kernels, by whether there is a position bias, whether any bias is learned or depends on the tokens, and
+/// whether sticks are broken.
+macro_rules! heads {
+    ($name:literal, $position_bias:literal, $learned_bias:literal, $sticks:literal) => {
+        Source {
+            name: $name,
+            text: concat!(
+                concat!("#define POSITION_BIAS ", $position_bias, "\n"),
+                concat!("#define LEARNED_BIAS ", $learned_bias, "\n"),
+                concat!("#define STICKS ", $sticks, "\n"),
+                include_str!("heads.cuh"),
+                include_str!("tiles.cuh"),
+                include_str!("heads.cu")
+            ),
+            constant: "HEAD_DIM",
+        }
     };
 }
 
-pub(super) static HEADS: Source = source(
-    "heads",
-    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 0\n#define STICKS 0\n"),
-);
-
-/// The same with a position bias, and with any bias.
-pub(super) static HEADS_WITH_POSITION_BIAS: Source = source(
-    "heads_with_position_bias",
-    heads_with!("#define POSITION_BIAS 1\n#define LEARNED_BIAS 1\n#define STICKS 0\n"),
-);
-
-/// With a bias that is learned or depends on the tokens.
-pub(super) static HEADS_WITH_LEARNED_BIAS: Source = source(
-    "heads_with_learned_bias",
-    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 1\n#define STICKS 0\n"),
-);
-
-/// Of stick-breaking attention, with any bias.
-pub(super) static HEADS_WITH_STICKS: Source = source(
-    "heads_with_sticks",
-    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 1\n#define STICKS 1\n"),
-);
-
-const fn source(name: &'static str, text: &'static str) -> Source {
-    Source {
-        name,
-        text,
-        constant: "HEAD_DIM",
-    }
-}
+pub(super) static HEADS: Source = heads!("heads", 0, 0, 0);
+pub(super) static HEADS_WITH_POSITION_BIAS: Source = heads!("heads_with_position_bias", 1, 1, 0);
+pub(super) static HEADS_WITH_LEARNED_BIAS: Source = heads!("heads_with_learned_bias", 0, 1, 0);
+pub(super) static HEADS_WITH_STICKS: Source = heads!("heads_with_sticks", 0, 1, 1);
 
 /// The widest head whose tiles fit into a block's shared memory; wider ones use the reference.
 pub const WIDEST: usize = 512;

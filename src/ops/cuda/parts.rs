@@ -1,7 +1,9 @@
 //! Parts of attention around the kernels of `heads.cu`: norms of queries, keys and outputs, gates and sinks, by the
 //! kernels of `parts.cu`.
+#![allow(unsafe_code)]
 
-use dfdx::tensor::{Cuda, CudaError, Gradients};
+use cudarc::driver::DeviceRepr;
+use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
 use super::heads::HeadLayout;
 use super::kernels::{Kernel, Source, WARPS};
@@ -30,9 +32,14 @@ pub struct QkHeads {
 }
 
 impl QkHeads {
+    /// Number of heads.
+    fn count(&self) -> usize {
+        self.counts[0] + self.counts[1]
+    }
+
     /// Total width of the heads.
     pub fn width(&self, layout: &Layout) -> usize {
-        (self.counts[0] + self.counts[1]) * layout.head_dim
+        self.count() * layout.head_dim
     }
 }
 
@@ -107,23 +114,38 @@ pub const OUTPUT_NORM: HeadNorm<'static> = HeadNorm {
     weights: None,
 };
 
-impl HeadNorm<'_> {
-    /// Whether gains belong to heads.
-    fn by_head(&self) -> u32 {
-        u32::from(self.norm == QkNorm::L2)
-    }
+/// `struct Gains` of parts.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Gains {
+    queries: Address,
+    keys: Address,
+    query_heads: u32,
+    by_head: u32,
 }
 
-/// The addresses of the gains of queries and keys, or of their gradients; null where there are none.
-fn gains(
-    of: Option<&QkNormWeights<f32, Cuda>>,
-    mut at: impl FnMut(&dfdx::tensor::Tensor<(usize,), f32, Cuda>) -> Result<Address, CudaError>,
-) -> Result<[Address; 2], CudaError> {
-    let queries = of.and_then(|of| of.query.as_ref().or(of.scale.as_ref()));
-    let of_queries = queries.map(&mut at).transpose()?;
-    let keys = of.and_then(|of| of.key.as_ref());
-    let of_keys = keys.map(&mut at).transpose()?;
-    Ok([of_queries, of_keys].map(|gain| gain.unwrap_or(NULL)))
+// SAFETY: the same fields in the same order as `struct Gains`, by the same rules of alignment.
+unsafe impl DeviceRepr for Gains {}
+
+impl HeadNorm<'_> {
+    /// The gains, or their gradients, by the addresses of their tensors.
+    fn gains(
+        &self,
+        heads: QkHeads,
+        mut at: impl FnMut(&Tensor<(usize,), f32, Cuda>) -> Result<Address, CudaError>,
+    ) -> Result<Gains, CudaError> {
+        let of = self.weights;
+        let queries = of.and_then(|of| of.query.as_ref().or(of.scale.as_ref()));
+        let queries = queries.map(&mut at).transpose()?;
+        let keys = of.and_then(|of| of.key.as_ref());
+        let keys = keys.map(&mut at).transpose()?;
+        Ok(Gains {
+            queries: queries.unwrap_or(NULL),
+            keys: keys.unwrap_or(NULL),
+            query_heads: heads.counts[0] as u32,
+            by_head: u32::from(self.norm == QkNorm::L2),
+        })
+    }
 }
 
 impl HeadLayout {
@@ -157,28 +179,14 @@ impl HeadLayout {
         &self,
         gpu: &Gpu,
         norm: HeadNorm<'_>,
-        compared: QkHeads,
+        of: QkHeads,
         kept: Address,
     ) -> Result<(), CudaError> {
-        let QkHeads {
-            heads,
-            counts,
-            rows,
-        } = compared;
-        let all = counts[0] + counts[1];
-        let [query_gain, key_gain] = gains(norm.weights, |gain| Ok(address(gain)))?;
-        let arguments = (
-            heads,
-            kept,
-            all as u32,
-            rows as u32,
-            counts[0] as u32,
-            norm.norm.share(self.of.head_dim) as f32,
-            query_gain,
-            key_gain,
-            norm.by_head(),
-        );
-        gpu.launch_rows(self.part("normalise"), rows * all, arguments)
+        let gains = norm.gains(of, |gain| Ok(address(gain)))?;
+        let share = norm.norm.share(self.of.head_dim) as f32;
+        let (all, rows) = (of.count(), of.rows as u32);
+        let arguments = (of.heads, kept, all as u32, rows, share, gains);
+        gpu.launch_rows(self.part("normalise"), of.rows * all, arguments)
     }
 
     /// Backward of [`Self::normalise`], in place, given what it kept; accumulates the gradients of the gains.
@@ -186,46 +194,36 @@ impl HeadLayout {
         &self,
         gpu: &Gpu,
         norm: HeadNorm<'_>,
-        (gradient, kept): (QkHeads, &Buffer),
+        (of, kept): (QkHeads, &Buffer),
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        let QkHeads {
-            heads,
-            counts,
-            rows,
-        } = gradient;
-        let (all, head_dim) = (counts[0] + counts[1], self.of.head_dim);
-        let parts = rows.div_ceil(WARPS).min(MAX_PARTIAL_SUMS);
+        let (all, head_dim) = (of.count(), self.of.head_dim);
+        let parts = of.rows.div_ceil(WARPS).min(MAX_PARTIAL_SUMS);
         let shares = gpu.scratch(parts * all * head_dim)?;
-        let [query_gain, key_gain] = gains(norm.weights, |gain| Ok(address(gain)))?;
+        let gains = norm.gains(of, |gain| Ok(address(gain)))?;
+        let share = norm.norm.share(head_dim) as f32;
         let arguments = (
-            heads,
+            of.heads,
             at(kept),
-            rows as u32,
-            counts[0] as u32,
-            norm.norm.share(head_dim) as f32,
-            query_gain,
-            key_gain,
-            norm.by_head(),
+            of.rows as u32,
+            share,
+            gains,
             at(&shares),
         );
         gpu.launch(self.part("normalise_backward"), (parts, all, 1), arguments)?;
-        let [query_gain, key_gain] = gains(norm.weights, |gain| gradient_address(gradients, gain))?;
-        if query_gain == NULL {
+        let dgains = norm.gains(of, |gain| gradient_address(gradients, gain))?;
+        if dgains.queries == NULL {
             return Ok(());
         }
         let learned = match norm.norm {
-            QkNorm::L2 => counts[0],
+            QkNorm::L2 => of.counts[0],
             _ => 2 * head_dim,
         };
         let arguments = (
             at(&shares),
             parts as u32,
             all as u32,
-            counts[0] as u32,
-            norm.by_head(),
-            query_gain,
-            key_gain,
+            dgains,
             learned as u32,
         );
         gpu.launch_each(self.part("add_gains"), learned, arguments)

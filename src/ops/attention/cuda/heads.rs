@@ -96,17 +96,17 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
     ) -> Result<KeptHeads, CudaError> {
         let (layout, tokens) = (&attention.layout, attention.queries.tokens());
         let (qkv, _spread) = self.by_map(gpu, layout, (qkv, tokens))?;
-        let (attended, talking) = match &self.talking {
+        let (mut attended, talking) = match &self.talking {
             None => (attention.attend(gpu, qkv)?, None),
             Some(of) => {
                 let (attended, maps) = talking::attend(gpu, attention, qkv, of)?;
                 (attended, Some(maps))
             }
         };
-        let AttentionOutput { out, statistics } = attended;
-        let (out, normed) = self.norm(gpu, layout, (out, tokens))?;
+        let normed;
+        (attended.out, normed) = self.norm(gpu, layout, (attended.out, tokens))?;
         Ok(KeptHeads {
-            attended: AttentionOutput { out, statistics },
+            attended,
             normed,
             talking,
         })
