@@ -57,19 +57,17 @@ fn contiguous_length<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> usize {
     length
 }
 
-type DeviceVec = <Cpu as Storage<f32>>::Vec;
-
-/// Takes the gradient buffer of `tensor` out of the map, so that several can be borrowed mutably at once.
-pub(super) fn take_gradient<S: Shape>(
-    gradients: &mut Gradients<f32, Cpu>,
-    device: &Cpu,
-    tensor: &Tensor<S, f32, Cpu>,
-) -> Result<DeviceVec, <Cpu as HasErr>::Err> {
-    let empty = Storage::<f32>::try_alloc_len(device, 0)?;
-    Ok(std::mem::replace(
-        gradients.get_or_alloc_mut(tensor)?,
-        empty,
-    ))
+/// Takes the gradient of `tensor` out of the map, so that several can be borrowed mutably at once, or one be updated in
+/// place.
+pub(super) fn take_gradient<S: Shape, D: Storage<f32>>(
+    gradients: &mut Gradients<f32, D>,
+    device: &D,
+    tensor: &Tensor<S, f32, D>,
+) -> Result<D::Vec, D::Err> {
+    // A GPU has no buffers of no elements.
+    let placeholder = device.try_alloc_len(1)?;
+    let slot = gradients.get_or_alloc_mut(tensor)?;
+    Ok(std::mem::replace(slot, placeholder))
 }
 
 /// Sets the gradient of `tensor`, which must have no other consumer: the residual stream is a chain of ops
@@ -77,7 +75,7 @@ pub(super) fn take_gradient<S: Shape>(
 pub(super) fn set_gradient<S: Shape>(
     gradients: &mut Gradients<f32, Cpu>,
     tensor: &Tensor<S, f32, Cpu>,
-    buffer: DeviceVec,
+    buffer: <Cpu as Storage<f32>>::Vec,
 ) -> Result<(), <Cpu as HasErr>::Err> {
     let gradient = gradients.get_or_alloc_mut(tensor)?;
     debug_assert!(
@@ -96,8 +94,6 @@ pub(super) mod cuda {
     use cudarc::driver::DevicePtr;
     use dfdx::shapes::Shape;
     use dfdx::tensor::{Cuda, CudaError, Gradients, Storage, Tensor};
-
-    type DeviceVec = <Cuda as Storage<f32>>::Vec;
 
     /// Address of a tensor's first element in device memory. The elements are in row-major order without
     /// gaps if the tensor is a parameter or was made contiguous, which ops do with every stream.
@@ -153,31 +149,8 @@ pub(super) mod cuda {
         Ok(*gradients.get_or_alloc_mut(tensor)?.device_ptr())
     }
 
-    /// Takes a stream's gradient out of the map, to be updated in place.
-    pub fn take_gradient<S: Shape>(
-        gradients: &mut Gradients<f32, Cuda>,
-        device: &Cuda,
-        tensor: &Tensor<S, f32, Cuda>,
-    ) -> Result<DeviceVec, CudaError> {
-        let slot = gradients.get_or_alloc_mut(tensor)?;
-        Ok(std::mem::replace(
-            slot,
-            Storage::<f32>::try_alloc_len(device, 1)?,
-        ))
-    }
-
     /// Address of a gradient taken out of the map.
-    pub fn start_of(gradient: &DeviceVec) -> u64 {
+    pub fn start_of(gradient: &<Cuda as Storage<f32>>::Vec) -> u64 {
         *gradient.device_ptr()
-    }
-
-    /// Sets the gradient of a stream, which must have no other consumer.
-    pub fn set_gradient<S: Shape>(
-        gradients: &mut Gradients<f32, Cuda>,
-        tensor: &Tensor<S, f32, Cuda>,
-        buffer: DeviceVec,
-    ) -> Result<(), CudaError> {
-        *gradients.get_or_alloc_mut(tensor)? = buffer;
-        Ok(())
     }
 }

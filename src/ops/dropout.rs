@@ -11,12 +11,14 @@ use {
     dfdx::tensor_ops::{Device, TryAdd, TryMul},
 };
 
-/// The dropout of one site of the network in one step.
+/// The dropout of one site of the network in one step: on a GPU, `struct Dropout` of common.cuh.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropout {
     key: u64,
     /// Hashes below this are dropped: probability × 2³².
     threshold: u32,
+    /// The bits of the factor of what is kept.
     scale_bits: u32,
 }
 
@@ -54,12 +56,6 @@ impl Dropout {
     /// Whether nothing is ever dropped.
     pub fn is_none(self) -> bool {
         self.threshold == 0
-    }
-
-    /// Key, threshold and scale, for a device with its own implementation.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn parts(self) -> (u64, u32, f32) {
-        (self.key, self.threshold, f32::from_bits(self.scale_bits))
     }
 
     /// The factor of the activation at `index`: 0, or `1 / (1 - probability)`.

@@ -16,7 +16,6 @@ pub static OPTIMISER: Source = Source {
     name: "optimiser",
     text: include_str!("kernel.cu"),
     constant: "CHUNK",
-    kernels: &["squares", "gradient_norm", "adamw"],
 };
 
 /// Elements of a tensor per block.
@@ -99,33 +98,24 @@ impl AdamwOp<f32> for Cuda {
         let sums = gpu.scratch(2 * blocks)?; // of 64 bits
         let report = gpu.upload(vec![0f64; 2])?;
         let kernel = |name| OPTIMISER.kernel(CHUNK, name);
-        gpu.launch(
-            kernel("squares"),
-            (blocks, 1, 1),
-            (at(&slots), at(&chunks), at(&sums)),
-        )?;
-        gpu.launch(
-            kernel("gradient_norm"),
-            (1, 1, 1),
-            (at(&sums), blocks as u32, address(&step.loss), at(&report)),
-        )?;
+        let arguments = (at(&slots), at(&chunks), at(&sums));
+        gpu.launch(kernel("squares"), (blocks, 1, 1), arguments)?;
+        let arguments = (at(&sums), blocks as u32, address(&step.loss), at(&report));
+        gpu.launch(kernel("gradient_norm"), (1, 1, 1), arguments)?;
         let correction = |beta: f64| (1.0 - beta.powi(update.step as i32)) as f32;
-        gpu.launch(
-            kernel("adamw"),
-            (blocks, 1, 1),
-            (
-                at(&slots),
-                at(&chunks),
-                at(&report),
-                update.learning_rate as f32,
-                update.clip_norm as f32,
-                update.betas[0] as f32,
-                update.betas[1] as f32,
-                correction(update.betas[0]),
-                correction(update.betas[1]),
-                update.epsilon as f32,
-            ),
-        )?;
+        let arguments = (
+            at(&slots),
+            at(&chunks),
+            at(&report),
+            update.learning_rate as f32,
+            update.clip_norm as f32,
+            update.betas[0] as f32,
+            update.betas[1] as f32,
+            correction(update.betas[0]),
+            correction(update.betas[1]),
+            update.epsilon as f32,
+        );
+        gpu.launch(kernel("adamw"), (blocks, 1, 1), arguments)?;
         step.report = Some(report);
         Ok(())
     }

@@ -8,9 +8,24 @@ typedef unsigned int u32;
 
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
 
+// `Matrix` of products.rs: rows of numbers, with the distance between two of them.
+struct Matrix {
+    float* start;
+    u32 step;
+
+    __device__ __forceinline__ float* row(size_t i) const { return start + i * step; }
+};
+
+// `DocumentRows` of documents.rs: for each of `count` documents its first row, the first row that is not done yet, and the
+// row after the last.
+struct DocumentRows {
+    const u32 *starts, *firsts, *ends;
+    u32 count;
+};
+
 // `Dropout` of dropout.rs: the draw is a hash of key and index.
 struct Dropout {
-    u32 key_low, key_high;
+    unsigned long long key;
     u32 threshold;
     float scale;
 };
@@ -25,7 +40,7 @@ __device__ __forceinline__ u32 mix(u32 x) {
 // The dropout factor of the activation at `index`: 0, or 1 / (1 - probability).
 __device__ __forceinline__ float kept(Dropout dropout, u32 index) {
     if (dropout.threshold == 0) return 1.0f;
-    const u32 hash = mix(mix(index ^ dropout.key_low) + dropout.key_high);
+    const u32 hash = mix(mix(index ^ (u32)dropout.key) + (u32)(dropout.key >> 32));
     return hash >= dropout.threshold ? dropout.scale : 0.0f;
 }
 

@@ -3,8 +3,8 @@
 use dfdx::tensor::CudaError;
 
 use super::documents::DocumentRows;
-use super::heads::{Arguments, Attention, BiasGradients, HeadLayout, Qkv};
-use super::kernels::{Source, WARPS};
+use super::heads::{Arguments, Attention, HeadLayout, Qkv};
+use super::kernels::Source;
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
 
@@ -16,7 +16,6 @@ pub(super) static DELTA: Source = Source {
         include_str!("delta.cu")
     ),
     constant: "HEAD_DIM",
-    kernels: &["correct", "correct_backward", "beta_backward", "add_keys"],
 };
 
 /// What backward needs.
@@ -46,19 +45,8 @@ impl HeadLayout {
         beta: Matrix,
         rows: DocumentRows,
     ) -> Result<(), CudaError> {
-        let arguments = (
-            arguments,
-            values.start,
-            values.step as u32,
-            corrected.start,
-            corrected.step as u32,
-            errors,
-            beta.start,
-            beta.step as u32,
-            rows.firsts,
-            rows.ends,
-        );
-        let blocks = (rows.count, self.of.heads, 1);
+        let arguments = (arguments, values, corrected, errors, beta, rows);
+        let blocks = (rows.count as usize, self.of.heads, 1);
         gpu.launch(DELTA.kernel(self.of.head_dim, kernel), blocks, arguments)
     }
 }
@@ -105,12 +93,8 @@ impl Corrected {
             at(&beta),
             count as u32,
         );
-        let blocks = (count.div_ceil(WARPS), 1, 1);
-        gpu.launch(
-            DELTA.kernel(layout.of.head_dim, "beta_backward"),
-            blocks,
-            arguments,
-        )?;
+        let kernel = DELTA.kernel(layout.of.head_dim, "beta_backward");
+        gpu.launch_rows(kernel, count, arguments)?;
         let sums = self.retrieval_backward(gpu, attention, qkv, gradients)?;
         Ok(DeltaGradients { beta, sums })
     }
@@ -126,40 +110,30 @@ impl Corrected {
     ) -> Result<Option<Buffer>, CudaError> {
         let (layout, tokens) = (&attention.layout, attention.keys.tokens());
         let (heads, width) = (layout.of.heads, layout.of.width());
-        let sums = match layout.of.forgets() {
-            true => Some(gpu.scratch(tokens * heads)?),
-            false => None,
-        };
-        let room = [(); 3].map(|()| gpu.scratch(tokens * width));
-        let [first, second, values] = room;
-        let (first, second, values) = (first?, second?, values?);
+        let sums = gpu.scratch_if(layout.of.forgets(), tokens * heads)?;
+        let room = || gpu.scratch(tokens * width);
+        let [first, second, values] = [room()?, room()?, room()?];
         let [queries, keys, dvalues] =
             [&first, &second, &values].map(|one| Matrix::new(at(one), width));
         let to = Qkv {
             queries,
             keys,
             values: dvalues,
-            sums: sums
-                .as_ref()
-                .map_or(Matrix::NONE, |sums| Matrix::new(at(sums), heads)),
+            addends: Matrix::new(at(&sums), heads),
         };
         let arguments = attention.arguments(qkv).of_retrieval();
         let dout = gradients.values;
-        attention.backward_of(gpu, arguments, ([NULL; 2], dout), (to, BiasGradients::NONE))?;
+        attention.backward_of(gpu, arguments, ([NULL; 2], dout), (to, NULL))?;
         let count = tokens * width;
         let arguments = (
-            gradients.keys.start,
-            gradients.keys.step as u32,
+            gradients.keys,
             at(&first),
             at(&second),
             width as u32,
             count as u32,
         );
-        gpu.launch_each(
-            DELTA.kernel(layout.of.head_dim, "add_keys"),
-            count,
-            arguments,
-        )?;
+        let kernel = DELTA.kernel(layout.of.head_dim, "add_keys");
+        gpu.launch_each(kernel, count, arguments)?;
         Ok(sums)
     }
 }

@@ -8,19 +8,19 @@
 __device__ __forceinline__ size_t spread_at(u32 i, u32 map) { return ((size_t)(i / HEAD_DIM) * 2 + map) * HEAD_DIM + i % HEAD_DIM; }
 
 // Queries for each map: the channels of its half, and zeros for the other.
-extern "C" __global__ void spread(const float* queries, u32 step, u32 width, float* maps, u32 count) {
+extern "C" __global__ void spread(Matrix queries, u32 width, float* maps, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 map = i % HEAD_DIM / HALF;
-    maps[spread_at(i, map)] = queries[(size_t)(i / width) * step + i % width];
+    maps[spread_at(i, map)] = queries.row(i / width)[i % width];
     maps[spread_at(i, 1 - map)] = 0.0f;
 }
 
 // Backward of `spread`.
-extern "C" __global__ void gather(const float* maps, float* queries, u32 step, u32 width, u32 count) {
+extern "C" __global__ void gather(const float* maps, Matrix queries, u32 width, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
-    queries[(size_t)(i / width) * step + i % width] = maps[spread_at(i, i % HEAD_DIM / HALF)];
+    queries.row(i / width)[i % width] = maps[spread_at(i, i % HEAD_DIM / HALF)];
 }
 
 // The sum over the maps of each head, `[rows, heads, 2]`.

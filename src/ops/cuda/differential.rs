@@ -4,7 +4,7 @@
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cuda, CudaError, Gradients};
 
-use super::heads::{HeadLayout, Qkv};
+use super::heads::HeadLayout;
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::rows::MAX_PARTIAL_SUMS;
@@ -16,23 +16,7 @@ pub(super) static DIFFERENCES: Source = Source {
     name: "differential",
     text: concat!(include_str!("sums.cuh"), include_str!("differential.cu")),
     constant: "HEAD_DIM",
-    kernels: &[
-        "spread",
-        "gather",
-        "sum_maps",
-        "difference",
-        "difference_backward",
-        "add_to_learned",
-    ],
 };
-
-/// Gradients that each map has a share in.
-pub struct MapGradients {
-    /// Of the queries of each map, `[queries, heads, 2, head_dim]`.
-    queries: Buffer,
-    /// Of the running sums of forget gates, `[keys, heads, 2]`, if there are any.
-    sums: Option<Buffer>,
-}
 
 impl DifferenceWeights<f32, Cuda> {
     fn head_dim(&self) -> usize {
@@ -54,50 +38,24 @@ impl DifferenceWeights<f32, Cuda> {
             layout.of.width(),
             gpu.scratch(tokens * layout.output_width())?,
         );
-        let (step, count) = (queries.step as u32, tokens * width);
-        let arguments = (queries.start, step, width as u32, at(&maps), count as u32);
+        let count = tokens * width;
+        let arguments = (queries, width as u32, at(&maps), count as u32);
         gpu.launch_each(self.kernel("spread"), count, arguments)?;
         Ok(maps)
     }
 
-    /// Room for the gradients of so many queries and keys.
-    pub(crate) fn map_gradients(
+    /// Backward of [`Self::spread`]: writes the gradients of queries, from those of both maps.
+    pub(crate) fn gather(
         &self,
         gpu: &Gpu,
         layout: &HeadLayout,
-        [queries, keys]: [usize; 2],
-    ) -> Result<MapGradients, CudaError> {
-        let sums = layout.of.forgets();
-        let sums = sums.then(|| gpu.scratch(keys * layout.of.all_maps()));
-        Ok(MapGradients {
-            queries: gpu.scratch(queries * layout.output_width())?,
-            sums: sums.transpose()?,
-        })
-    }
-
-    /// Writes the gradients of queries and of the sums of forget gates, from those of both maps.
-    pub(crate) fn join(
-        &self,
-        gpu: &Gpu,
-        layout: &HeadLayout,
-        (from, to): (&MapGradients, Qkv),
-        [queries, keys]: [usize; 2],
+        (maps, tokens): (&Buffer, usize),
+        queries: Matrix,
     ) -> Result<(), CudaError> {
-        let (width, step) = (layout.of.width(), to.queries.step as u32);
-        let count = queries * width;
-        let from_maps = at(&from.queries);
-        let arguments = (
-            from_maps,
-            to.queries.start,
-            step,
-            width as u32,
-            count as u32,
-        );
-        gpu.launch_each(self.kernel("gather"), count, arguments)?;
-        match &from.sums {
-            Some(sums) => self.sum(gpu, sums, to.sums.start, keys * layout.of.heads),
-            None => Ok(()),
-        }
+        let width = layout.of.width();
+        let count = tokens * width;
+        let arguments = (at(maps), queries, width as u32, count as u32);
+        gpu.launch_each(self.kernel("gather"), count, arguments)
     }
 
     /// Writes the sums of `count` pairs of numbers, one of each map.
@@ -129,8 +87,7 @@ impl DifferenceWeights<f32, Cuda> {
             HEAD_NORM_EPSILON as f32,
             rows as u32,
         );
-        let blocks = (rows.div_ceil(WARPS), 1, 1);
-        gpu.launch(self.kernel("difference"), blocks, arguments)?;
+        gpu.launch_rows(self.kernel("difference"), rows, arguments)?;
         Ok(out)
     }
 
@@ -167,19 +124,5 @@ impl DifferenceWeights<f32, Cuda> {
         );
         gpu.launch(self.kernel("add_to_learned"), (1, 1, 1), learned)?;
         Ok(dmaps)
-    }
-}
-
-impl MapGradients {
-    /// Views of them, with the gradients of keys and values.
-    pub(crate) fn qkv(&self, layout: &HeadLayout, of_keys: Qkv) -> Qkv {
-        let sums = self.sums.as_ref();
-        Qkv {
-            queries: Matrix::new(at(&self.queries), layout.output_width()),
-            sums: sums.map_or(of_keys.sums, |sums| {
-                Matrix::new(at(sums), layout.of.all_maps())
-            }),
-            ..of_keys
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! The documents of a batch, as kernels take them.
+#![allow(unsafe_code)]
 
 use std::rc::Rc;
 
-use cudarc::driver::CudaSlice;
+use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::tensor::CudaError;
 
 use super::{Address, Gpu, at};
@@ -10,7 +11,8 @@ use super::{Address, Gpu, at};
 /// The documents of a batch, on the device.
 pub struct Documents {
     starts: Vec<usize>,
-    longest: usize,
+    /// Number of tokens of the longest document.
+    pub longest: usize,
     on_device: CudaSlice<u32>,
     /// Position of every token in its document.
     positions: CudaSlice<u32>,
@@ -20,11 +22,6 @@ impl Documents {
     /// Number of documents.
     pub fn count(&self) -> usize {
         self.starts.len() - 1
-    }
-
-    /// Number of tokens of the longest document.
-    pub fn longest(&self) -> usize {
-        self.longest
     }
 
     /// Address of the documents' starts.
@@ -39,7 +36,7 @@ impl Documents {
             starts,
             firsts: starts,
             ends: starts + size_of::<u32>() as Address,
-            count: self.count(),
+            count: self.count() as u32,
         }
     }
 
@@ -76,7 +73,8 @@ impl Gpu {
 }
 
 /// The rows of documents, for kernels that process them in order, such as cumulative sums. Each address has one number
-/// per document.
+/// per document. `struct DocumentRows` of common.cuh.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct DocumentRows {
     /// The first rows of the documents.
@@ -86,5 +84,8 @@ pub struct DocumentRows {
     /// The rows after the last.
     pub ends: Address,
     /// Number of documents.
-    pub count: usize,
+    pub count: u32,
 }
+
+// SAFETY: the same fields in the same order as `struct DocumentRows`, by the same rules of alignment.
+unsafe impl DeviceRepr for DocumentRows {}

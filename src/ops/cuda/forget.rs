@@ -4,7 +4,6 @@ use dfdx::tensor::{Cuda, CudaError, Gradients};
 
 use super::documents::DocumentRows;
 use super::heads::HeadLayout;
-use super::kernels::WARPS;
 use super::linear::{self, Layer, apply_each};
 use super::parts::PARTS;
 use super::products::{Destination, Matrix};
@@ -26,27 +25,16 @@ impl HeadLayout {
         }
     }
 
-    /// Writes the running sums of `gates: [rows, heads]`, with a row stride, which they may replace.
+    /// Writes the running sums of `gates: [rows, heads]`, which they may replace.
     pub fn sum_gates(
         &self,
         gpu: &Gpu,
         (gates, sums): (Matrix, Matrix),
         rows: DocumentRows,
     ) -> Result<(), CudaError> {
-        let blocks = (rows.count * self.of.heads).div_ceil(WARPS);
-        let arguments = (
-            gates.start,
-            sums.start,
-            gates.step as u32,
-            rows.starts,
-            rows.firsts,
-            rows.ends,
-            rows.count as u32,
-            self.of.heads as u32,
-            self.divisor(),
-        );
+        let arguments = (gates, sums, rows, self.of.heads as u32, self.divisor());
         let kernel = PARTS.kernel(self.of.head_dim, "sum_gates");
-        gpu.launch(kernel, (blocks, 1, 1), arguments)
+        gpu.launch_rows(kernel, rows.count as usize * self.of.heads, arguments)
     }
 }
 
@@ -90,16 +78,12 @@ impl ForgetGates {
             first,
             further,
             at(&dgates),
-            rows.starts,
-            rows.firsts,
-            rows.ends,
-            rows.count as u32,
+            rows,
             heads as u32,
             layout.divisor(),
         );
-        let blocks = (rows.count * heads).div_ceil(WARPS);
         let kernel = PARTS.kernel(layout.of.head_dim, "sum_gates_backward");
-        gpu.launch(kernel, (blocks, 1, 1), arguments)?;
+        gpu.launch_rows(kernel, rows.count as usize * heads, arguments)?;
         let factors = (Matrix::new(at(&dgates), heads), normed);
         let dnormed = (dnormed, Destination::Accumulate);
         linear::back(gpu, layer, tokens, factors, dnormed, gradients)

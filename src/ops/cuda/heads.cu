@@ -196,8 +196,8 @@ __device__ __forceinline__ void add_addends(const Heads& h, const float* addends
 // Writes `daddends`, if it is not null: `[queries, maps]` of the sums of forget gates, as far as queries have them, or
 // the share of each query in the relative positions, `[queries, BUCKETS, maps]`.
 extern "C" __global__ void BOUNDED
-attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_step, const float* statistics, float* along,
-                        float* dqueries, u32 gradient_step, float* daddends, float2* carries) {
+attend_backward_queries(Heads h, const float* out, Matrix dout, const float* statistics, float* along, Matrix dqueries,
+                        float* daddends, float2* carries) {
     __shared__ __align__(16) float queries[TILE][STEP], douts[TILE][STEP], keys[32][CHUNK_STEP], values[32][CHUNK_STEP];
     __shared__ __align__(16) float gradients[WARPS][ROWS][32];
     __shared__ float addends[LEARNED_BIAS ? WARPS : 1][32];
@@ -206,9 +206,9 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
     const u32 start = LAST_TILE_FIRST * TILE;
     if (start >= p.queries || p.keys == 0) return;
     const float* of_queries = h.queries + (size_t)p.first_query * h.query_step + p.column;
-    const float* of_douts = dout + (size_t)p.first_query * dout_step + p.column;
+    const float* of_douts = dout.row(p.first_query) + p.column;
     load<STEP - 4>(queries, of_queries, h.query_step, start, p.queries, TILE);
-    load<STEP - 4>(douts, of_douts, dout_step, start, p.queries, TILE);
+    load<STEP - 4>(douts, of_douts, dout.step, start, p.queries, TILE);
     const Side of_keys = side_of_keys(h, p, h.keys, keys), of_values = side_of_keys(h, p, h.values, values);
 
     float sums[ROWS][CHANNELS] = {}, of_query[ROWS], statistic[ROWS], left[ROWS], later[ROWS] = {}, added[ROWS] = {};
@@ -221,7 +221,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
         for (int i = 0; i < CHANNELS; i++) {
             const u32 channel = lane + 32 * i;
             if (out != 0 && query < p.queries && channel < HEAD_DIM)
-                sum += out[row * h.maps * HEAD_DIM + p.column + channel] * of_douts[(size_t)query * dout_step + channel];
+                sum += out[row * h.maps * HEAD_DIM + p.column + channel] * of_douts[(size_t)query * dout.step + channel];
         }
         of_query[r] = warp_sum(sum);
         left[r] = 1.0f;
@@ -271,7 +271,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, u32 dout_s
         const size_t row = p.first_query + query;
         if (LEARNED_BIAS && h.bias == RELATIVE) daddends[(row * BUCKETS + lane) * h.maps + p.map] = added[r];
         if (LEARNED_BIAS && h.bias == FORGET) daddends[row * h.maps + p.map] = warp_sum(added[r]);
-        store(dqueries + row * gradient_step + p.column, sums[r], lane);
+        store(dqueries.row(row) + p.column, sums[r], lane);
     }
 }
 
@@ -301,8 +301,8 @@ __device__ __forceinline__ void pass_pieces(const Heads& h, const Piece* pieces,
 // one. Subtracts from those of the sums of forget gates, `daddends`, what keys have, after queries have added their part.
 // A block has one head of keys, and loops over the maps that share it.
 extern "C" __global__ void BOUNDED
-attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* statistics, const float* along, float* dkeys,
-                     float* dvalues, u32 gradient_step, float* daddends, float* dposition, const float2* carries) {
+attend_backward_keys(Heads h, Matrix dout, const float* statistics, const float* along, Matrix dkeys, Matrix dvalues,
+                     float* daddends, float* dposition, const float2* carries) {
     __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][CHUNK_STEP], douts[32][CHUNK_STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32], gradients[WARPS][ROWS][32];
     // The shared memory that every GPU gives a block without opting in for more. No other kernel here needs
@@ -324,7 +324,7 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
     for (u32 member = 0; member < h.group; member++) {
         p = slice_of(h, blockIdx.x, blockIdx.y * h.group + member);
         const Side of_queries = {queries, h.queries + (size_t)p.first_query * h.query_step + p.column, h.query_step, p.queries};
-        const Side of_douts = {douts, dout + (size_t)p.first_query * dout_step + p.column, dout_step, p.queries};
+        const Side of_douts = {douts, dout.row(p.first_query) + p.column, dout.step, p.queries};
         float added[ROWS] = {}, of_position[ROWS] = {};
         for (u32 tile = start / 32 * 32; tile < end; tile += 32) {
             // Queries before a key do not attend to it.
@@ -381,8 +381,7 @@ attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* sta
     for (int r = 0; r < ROWS; r++) {
         const u32 key = start + warp * ROWS + r;
         if (key >= p.keys) continue;
-        const size_t at = (size_t)(p.first_key + key) * gradient_step + p.key_column;
-        store(dkeys + at, of_keys[r], lane);
-        store(dvalues + at, of_values[r], lane);
+        store(dkeys.row(p.first_key + key) + p.key_column, of_keys[r], lane);
+        store(dvalues.row(p.first_key + key) + p.key_column, of_values[r], lane);
     }
 }

@@ -9,56 +9,36 @@ use dfdx::tensor::{Cuda, CudaError};
 use super::documents::Documents;
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
-use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
+use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::attention::{
     AttentionDropout, AttentionWeights, Bias, HeadKind, Layout, Scoring, Similarity,
 };
 use crate::ops::bridge::cuda::address;
 use crate::ops::dropout::Dropout;
 
-/// The source of the kernels, with these constants.
-macro_rules! heads_with {
-    ($constants:literal) => {
-        concat!(
-            $constants,
-            include_str!("heads.cuh"),
-            include_str!("tiles.cuh"),
-            include_str!("heads.cu")
-        )
+/// The source of the kernels, by whether there is a position bias, whether any bias is learned or depends on the tokens, and
+/// whether sticks are broken.
+macro_rules! heads {
+    ($name:literal, $position_bias:literal, $learned_bias:literal, $sticks:literal) => {
+        Source {
+            name: $name,
+            text: concat!(
+                concat!("#define POSITION_BIAS ", $position_bias, "\n"),
+                concat!("#define LEARNED_BIAS ", $learned_bias, "\n"),
+                concat!("#define STICKS ", $sticks, "\n"),
+                include_str!("heads.cuh"),
+                include_str!("tiles.cuh"),
+                include_str!("heads.cu")
+            ),
+            constant: "HEAD_DIM",
+        }
     };
 }
 
-pub(super) static HEADS: Source = source(
-    "heads",
-    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 0\n#define STICKS 0\n"),
-);
-
-/// The same with a position bias, and with any bias.
-pub(super) static HEADS_WITH_POSITION_BIAS: Source = source(
-    "heads_with_position_bias",
-    heads_with!("#define POSITION_BIAS 1\n#define LEARNED_BIAS 1\n#define STICKS 0\n"),
-);
-
-/// With a bias that is learned or depends on the tokens.
-pub(super) static HEADS_WITH_LEARNED_BIAS: Source = source(
-    "heads_with_learned_bias",
-    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 1\n#define STICKS 0\n"),
-);
-
-/// Of stick-breaking attention, with any bias.
-pub(super) static HEADS_WITH_STICKS: Source = source(
-    "heads_with_sticks",
-    heads_with!("#define POSITION_BIAS 0\n#define LEARNED_BIAS 1\n#define STICKS 1\n"),
-);
-
-const fn source(name: &'static str, text: &'static str) -> Source {
-    Source {
-        name,
-        text,
-        constant: "HEAD_DIM",
-        kernels: &["attend", "attend_backward_queries", "attend_backward_keys"],
-    }
-}
+pub(super) static HEADS: Source = heads!("heads", 0, 0, 0);
+pub(super) static HEADS_WITH_POSITION_BIAS: Source = heads!("heads_with_position_bias", 1, 1, 0);
+pub(super) static HEADS_WITH_LEARNED_BIAS: Source = heads!("heads_with_learned_bias", 0, 1, 0);
+pub(super) static HEADS_WITH_STICKS: Source = heads!("heads_with_sticks", 0, 1, 1);
 
 /// The widest head whose tiles fit into a block's shared memory; wider ones use the reference.
 pub const WIDEST: usize = 512;
@@ -85,16 +65,16 @@ pub struct Attention {
 }
 
 /// Queries, keys and values, or their gradients.
-///
-/// With forget gates also their cumulative sums, `[keys, heads]`, or the gradients of these, without gaps: `[keys, maps]`
-/// from the kernels.
 #[derive(Clone, Copy)]
 pub struct Qkv {
     pub queries: Matrix,
     /// With the same row stride as the values.
     pub keys: Matrix,
     pub values: Matrix,
-    pub sums: Matrix,
+    /// The cumulative sums of forget gates, `[keys, heads]`. From the kernels the gradients of what is added to scores,
+    /// without gaps: of these sums, `[keys, maps]`, or each query's share of those of the relative positions,
+    /// `[queries, 32, maps]`.
+    pub addends: Matrix,
 }
 
 /// The result of attention, as backward needs it.
@@ -103,23 +83,6 @@ pub struct AttentionOutput {
     pub out: Buffer,
     /// `[queries, maps]`: see heads.cu.
     pub statistics: Buffer,
-}
-
-/// Where the gradients of biases go; null where there is no such bias.
-#[derive(Clone, Copy)]
-pub struct BiasGradients {
-    /// Each query's share of those of the relative positions, `[queries, 32, maps]`.
-    pub relative: Address,
-    /// Of the position bias of each key, `[keys, maps]`.
-    pub position: Address,
-}
-
-impl BiasGradients {
-    /// Where there is no bias.
-    pub const NONE: Self = Self {
-        relative: NULL,
-        position: NULL,
-    };
 }
 
 /// `struct Heads` of heads.cuh.
@@ -147,7 +110,7 @@ pub(super) struct Arguments {
     hidden: u32,
     scale: f32,
     softcap: f32,
-    dropout: DeviceDropout,
+    dropout: Dropout,
     context: u32,
 }
 
@@ -162,7 +125,7 @@ impl Arguments {
             query_step: self.key_step,
             hidden: 1,
             scale: -1.0,
-            dropout: Dropout::NONE.into(),
+            dropout: Dropout::NONE,
             ..self
         }
     }
@@ -218,7 +181,7 @@ impl HeadLayout {
         (dropout, context): (Dropout, usize),
     ) -> Arguments {
         let addends = match self.of.forgets() {
-            true => qkv.sums,
+            true => qkv.addends,
             false => Matrix::new(self.relative, 0),
         };
         // A rotation has been applied before: see `transform`.
@@ -239,9 +202,9 @@ impl HeadLayout {
             position_bias: self.position_bias,
             sinks: self.sinks,
             addends: addends.start,
-            query_step: qkv.queries.step as u32,
-            key_step: qkv.keys.step as u32,
-            addend_step: addends.step as u32,
+            query_step: qkv.queries.step,
+            key_step: qkv.keys.step,
+            addend_step: addends.step,
             maps: self.of.all_maps() as u32,
             group: (self.of.group() * self.of.maps()) as u32,
             maps_of_head: self.of.maps() as u32,
@@ -253,7 +216,7 @@ impl HeadLayout {
             hidden: self.of.scoring.hidden_keys() as u32,
             scale: self.of.scale() as f32,
             softcap: softcap.unwrap_or(0.0) as f32,
-            dropout: dropout.into(),
+            dropout,
             context: context as u32,
         }
     }
@@ -291,7 +254,7 @@ impl Attention {
     }
 
     fn blocks(&self, side: &Documents, columns: usize) -> (usize, usize, usize) {
-        let tiles = side.longest().div_ceil(self.layout.tile());
+        let tiles = side.longest.div_ceil(self.layout.tile());
         // Only the first dimension of a grid may exceed 65,535.
         (self.queries.count(), columns, tiles)
     }
@@ -301,23 +264,20 @@ impl Attention {
         let (tokens, maps) = (self.queries.tokens(), self.layout.of.all_maps());
         let out = gpu.scratch(tokens * self.layout.output_width())?;
         let statistics = gpu.scratch(tokens * maps)?;
-        gpu.launch(
-            self.layout.kernel("attend"),
-            self.blocks(&self.queries, maps),
-            (self.arguments(qkv), at(&out), at(&statistics)),
-        )?;
+        let arguments = (self.arguments(qkv), at(&out), at(&statistics));
+        let blocks = self.blocks(&self.queries, maps);
+        gpu.launch(self.layout.kernel("attend"), blocks, arguments)?;
         Ok(AttentionOutput { out, statistics })
     }
 
-    /// Writes the gradients of queries, keys and values (keys and values must have the same row stride), of the running
-    /// sums of forget gates, `[keys, maps]`, and of the biases that there are. Returns the term of the softmax gradient that
-    /// all keys of a query share, `[queries, maps]`.
+    /// Writes the gradients of queries, keys, values and addends, and of the position bias of each key, `[keys, maps]`, if
+    /// there is one. Returns the term of the softmax gradient that all keys of a query share, `[queries, maps]`.
     pub fn backward(
         &self,
         gpu: &Gpu,
         qkv: Qkv,
         (output, dout): (&AttentionOutput, &Buffer),
-        gradients: (Qkv, BiasGradients),
+        gradients: (Qkv, Address),
     ) -> Result<Buffer, CudaError> {
         let dout = Matrix::new(at(dout), self.layout.output_width());
         let output = [&output.out, &output.statistics].map(at);
@@ -331,58 +291,49 @@ impl Attention {
         gpu: &Gpu,
         arguments: Arguments,
         ([out, statistics], dout): ([Address; 2], Matrix),
-        (gradients, biases): (Qkv, BiasGradients),
+        (gradients, dposition): (Qkv, Address),
     ) -> Result<Buffer, CudaError> {
         let maps = self.layout.of.all_maps();
         let along = gpu.scratch(self.queries.tokens() * maps)?;
-        let daddends = match self.layout.of.forgets() {
-            true => gradients.sums.start,
-            false => biases.relative,
-        };
+        let daddends = gradients.addends.start;
         let carries = self.carries(gpu)?;
-        let carries = carries.as_ref().map_or(NULL, at);
+        let of_queries = (
+            arguments,
+            out,
+            dout,
+            statistics,
+            at(&along),
+            gradients.queries,
+            daddends,
+            at(&carries),
+        );
+        let blocks = self.blocks(&self.queries, maps);
         gpu.launch(
             self.layout.kernel("attend_backward_queries"),
-            self.blocks(&self.queries, maps),
-            (
-                arguments,
-                out,
-                dout.start,
-                dout.step as u32,
-                statistics,
-                at(&along),
-                gradients.queries.start,
-                gradients.queries.step as u32,
-                daddends,
-                carries,
-            ),
+            blocks,
+            of_queries,
         )?;
-        gpu.launch(
-            self.layout.kernel("attend_backward_keys"),
-            self.blocks(&self.keys, self.layout.of.kv_heads),
-            (
-                arguments,
-                dout.start,
-                dout.step as u32,
-                statistics,
-                at(&along),
-                gradients.keys.start,
-                gradients.values.start,
-                gradients.keys.step as u32,
-                daddends,
-                biases.position,
-                carries,
-            ),
-        )?;
+        let of_keys = (
+            arguments,
+            dout,
+            statistics,
+            at(&along),
+            gradients.keys,
+            gradients.values,
+            daddends,
+            dposition,
+            at(&carries),
+        );
+        let blocks = self.blocks(&self.keys, self.layout.of.kv_heads);
+        gpu.launch(self.layout.kernel("attend_backward_keys"), blocks, of_keys)?;
         Ok(along)
     }
 
     /// For what is left of each query's stick before each tile of keys, and for a sum: `[queries, maps, tiles, 2]`.
     fn carries(&self, gpu: &Gpu) -> Result<Option<Buffer>, CudaError> {
-        let tiles = self.keys.longest().div_ceil(self.layout.tile());
+        let tiles = self.keys.longest.div_ceil(self.layout.tile());
         let count = self.queries.tokens() * self.layout.of.all_maps() * tiles * 2;
-        (self.layout.of.scoring.similarity == Similarity::StickBreaking)
-            .then(|| gpu.scratch(count))
-            .transpose()
+        let are_sticks = self.layout.of.scoring.similarity == Similarity::StickBreaking;
+        gpu.scratch_if(are_sticks, count)
     }
 }

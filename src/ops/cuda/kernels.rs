@@ -22,7 +22,6 @@ pub struct Source {
     pub text: &'static str,
     /// Name of the constant.
     pub constant: &'static str,
-    pub kernels: &'static [&'static str],
 }
 
 /// A kernel of a source, for a value of the source's constant.
@@ -43,6 +42,14 @@ impl Source {
         }
     }
 
+    /// The names of the kernels, as the text declares them.
+    fn kernels(&self) -> Vec<&'static str> {
+        let declared = self.text.split("__global__ void ").skip(1);
+        // A name may follow limits on a block's registers.
+        let names = declared.filter_map(|from| from.split('(').next()?.split_whitespace().last());
+        names.collect()
+    }
+
     /// The full source text, for a value of the constant.
     fn whole(&self, value: usize) -> String {
         let constants = format!(
@@ -53,8 +60,8 @@ impl Source {
     }
 }
 
-/// Compiled kernels in the order of their source, by the source's name and the constant's value.
-pub(super) type Compiled = HashMap<(&'static str, usize), Vec<CudaFunction>>;
+/// Compiled kernels by name, for each source, by name, and value of its constant.
+pub(super) type Compiled = HashMap<(&'static str, usize), HashMap<&'static str, CudaFunction>>;
 
 impl Gpu {
     /// Launches a kernel with the given grid of blocks of [`THREADS`].
@@ -108,28 +115,35 @@ impl Gpu {
         self.launch(kernel, (count.div_ceil(THREADS), 1, 1), arguments)
     }
 
-    fn compiled(
+    /// Launches a kernel with one warp for each of `count` rows.
+    pub fn launch_rows<A>(
         &self,
-        Kernel {
-            source,
-            value,
-            name,
-        }: Kernel,
-    ) -> Result<CudaFunction, CudaError> {
+        kernel: Kernel,
+        count: usize,
+        arguments: A,
+    ) -> Result<(), CudaError>
+    where
+        CudaFunction: LaunchAsync<A>,
+    {
+        self.launch(kernel, (count.div_ceil(WARPS), 1, 1), arguments)
+    }
+
+    fn compiled(&self, kernel: Kernel) -> Result<CudaFunction, CudaError> {
+        let (source, value) = (kernel.source, kernel.value);
         let mut all = self.compiled.borrow_mut();
         let kernels = match all.entry((source.name, value)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(place) => place.insert(self.compile(source, value)?),
         };
-        let at = source.kernels.iter().position(|kernel| *kernel == name);
-        Ok(kernels[at.expect("a kernel that its source lists")].clone())
+        let function = kernels.get(kernel.name);
+        Ok(function.expect("a kernel of its source").clone())
     }
 
     fn compile(
         &self,
-        source: &'static Source,
+        source: &Source,
         value: usize,
-    ) -> Result<Vec<CudaFunction>, CudaError> {
+    ) -> Result<HashMap<&'static str, CudaFunction>, CudaError> {
         let options = CompileOptions {
             arch: Some(self.architecture),
             ..Default::default()
@@ -137,11 +151,13 @@ impl Gpu {
         let ptx = compile_ptx_with_opts(source.whole(value), options).unwrap_or_else(|cause| {
             panic!("the kernels `{}` do not compile: {cause:?}", source.name)
         });
-        let module = format!("{}_{value}", source.name);
-        self.device.load_ptx(ptx, &module, source.kernels)?;
-        let kernels = source.kernels.iter();
-        let loaded = kernels.map(|kernel| self.device.get_func(&module, kernel));
-        Ok(loaded.map(|kernel| kernel.expect("just loaded")).collect())
+        let (module, names) = (format!("{}_{value}", source.name), source.kernels());
+        self.device.load_ptx(ptx, &module, &names)?;
+        let functions = names.into_iter().map(|name| {
+            let function = self.device.get_func(&module, name);
+            (name, function.expect("just loaded"))
+        });
+        Ok(functions.collect())
     }
 }
 

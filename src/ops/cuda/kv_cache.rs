@@ -7,7 +7,7 @@ use dfdx::tensor::CudaError;
 
 use super::documents::DocumentRows;
 use super::heads::{Arguments, HeadLayout, Qkv};
-use super::kernels::{Kernel, Source, WARPS};
+use super::kernels::{Kernel, Source};
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::dropout::Dropout;
@@ -16,7 +16,6 @@ pub(super) static KV_CACHE: Source = Source {
     name: "kv_cache",
     text: concat!(include_str!("heads.cuh"), include_str!("kv_cache.cu")),
     constant: "HEAD_DIM",
-    kernels: &["append", "attend_cached"],
 };
 
 /// Device address of the tokens' positions, and the number of tokens.
@@ -51,7 +50,8 @@ pub struct VisibleKeys {
     rows: CudaSlice<u32>,
     counts: CudaSlice<u32>,
     queries: usize,
-    most: usize,
+    /// The largest number of keys that a query attends to.
+    pub most: usize,
 }
 
 impl VisibleKeys {
@@ -68,11 +68,6 @@ impl VisibleKeys {
     /// Number of queries.
     pub fn queries(&self) -> usize {
         self.queries
-    }
-
-    /// The largest number of keys that a query attends to.
-    pub fn most(&self) -> usize {
-        self.most
     }
 }
 
@@ -161,18 +156,18 @@ impl GpuKvCache {
             starts: at(&starts),
             firsts: at(&firsts),
             ends: at(&ends),
-            count: rows.len(),
+            count: rows.len() as u32,
         };
         let (layout, qkv) = (&self.layout, self.qkv(Matrix::NONE));
         if layout.of.forgets() {
-            layout.sum_gates(gpu, (qkv.sums, qkv.sums), of_rows)?;
+            layout.sum_gates(gpu, (qkv.addends, qkv.addends), of_rows)?;
         }
         if !layout.of.delta {
             return Ok(());
         }
         let none = (Dropout::NONE, self.capacity);
         let arguments = layout.arguments(qkv, [NULL, at(&starts)], none);
-        let beta = qkv.sums.columns_from(layout.column_of_beta());
+        let beta = qkv.addends.columns_from(layout.column_of_beta());
         let values = (qkv.values, qkv.values, NULL);
         layout.correct(gpu, ("correct", arguments), values, beta, of_rows)
     }
@@ -180,12 +175,12 @@ impl GpuKvCache {
     /// These queries with the keys and values of the caches.
     fn qkv(&self, queries: Matrix) -> Qkv {
         let (kv, numbers) = (self.layout.of.kv_width(), self.layout.numbers());
-        let [keys, values, sums] = self.kept();
+        let [keys, values, further] = self.kept();
         Qkv {
             queries,
             keys: Matrix::new(at(keys), kv),
             values: Matrix::new(at(values), kv),
-            sums: Matrix::new(at(sums), numbers),
+            addends: Matrix::new(at(further), numbers),
         }
     }
 
@@ -204,8 +199,8 @@ impl GpuKvCache {
             at(&out),
             visible.queries as u32,
         );
-        let blocks = (visible.queries * maps).div_ceil(WARPS);
-        gpu.launch(self.kernel("attend_cached"), (blocks, 1, 1), arguments)?;
+        let kernel = self.kernel("attend_cached");
+        gpu.launch_rows(kernel, visible.queries * maps, arguments)?;
         Ok(out)
     }
 

@@ -52,42 +52,6 @@ impl Layer {
             bias: gradient_address(gradients, &layer.bias)?,
         })
     }
-
-    /// Number of elements of the weight.
-    fn size(&self) -> usize {
-        self.weight.outputs * self.weight.inputs
-    }
-}
-
-/// `y = x Wᵀ` for a number of rows: a layer whose bias is added by the next kernel.
-pub fn apply_without_bias<In: Dim, Out: Dim>(
-    gpu: &Gpu,
-    layer: &Linear<In, Out, f32, Cuda>,
-    rows: usize,
-    x: Matrix,
-    y: Matrix,
-) -> Result<(), CudaError> {
-    gpu.apply(weight(&layer.weight), rows, x, y)
-}
-
-/// Backward of [`apply_without_bias`], from the gradient of `y`, and `x`: accumulates the gradient of the
-/// weight, and returns that of `x`, `[rows, IN]`.
-pub fn back_without_bias<In: Dim, Out: Dim>(
-    gpu: &Gpu,
-    layer: &Linear<In, Out, f32, Cuda>,
-    rows: usize,
-    (dy, x): (Matrix, Matrix),
-    gradients: &mut Gradients<f32, Cuda>,
-) -> Result<Buffer, CudaError> {
-    let weight = weight(&layer.weight);
-    let dx = gpu.scratch(rows * weight.inputs)?;
-    let dweight = (
-        gradient_address(gradients, &layer.weight)?,
-        Destination::Accumulate,
-    );
-    let to = (Matrix::new(at(&dx), weight.inputs), Destination::Overwrite);
-    gpu.back(weight, rows, (dy, x), dweight, to)?;
-    Ok(dx)
 }
 
 /// A projection without a bias: `x Wᵀ`, `[rows, outputs]`.
@@ -101,28 +65,6 @@ pub fn project<const EMBED: usize>(
     let y = gpu.scratch(rows * weight.outputs)?;
     gpu.apply(weight, rows, x, Matrix::new(at(&y), weight.outputs))?;
     Ok(y)
-}
-
-/// Backward of [`project`], from the gradient of its result, and `x`: accumulates the gradients of the weight and of `x`.
-pub fn project_back<const EMBED: usize>(
-    gpu: &Gpu,
-    projection: &Projection<EMBED, f32, Cuda>,
-    rows: usize,
-    (dy, x): (&Buffer, Matrix),
-    dx: Matrix,
-    gradients: &mut Gradients<f32, Cuda>,
-) -> Result<(), CudaError> {
-    let weight = weight(&projection.weight);
-    let dweight = gradient_address(gradients, &projection.weight)?;
-    let factors = (Matrix::new(at(dy), weight.outputs), x);
-    let dweight = (dweight, Destination::Accumulate);
-    gpu.back(
-        weight,
-        rows,
-        factors,
-        dweight,
-        (dx, Destination::Accumulate),
-    )
 }
 
 /// `y = x Wᵀ + b` of each layer, side by side, with a separate product for each. For few rows, as in
@@ -145,7 +87,7 @@ pub fn apply_each<const LAYERS: usize>(
 /// Adds the biases of up to three layers to their outputs, which lie side by side.
 fn add_biases(gpu: &Gpu, layers: &[Layer], rows: usize, y: Matrix) -> Result<(), CudaError> {
     let width = layers[0].weight.inputs;
-    Rows { gpu, width }.add_to_each(y, rows, &biases(layers))
+    Rows::of(gpu, width).add_to_each(y, rows, &biases(layers))
 }
 
 /// The layers' biases.
@@ -156,8 +98,21 @@ fn biases(layers: &[Layer]) -> Vec<(Address, usize)> {
     biases.collect()
 }
 
-/// Backward of a layer, from the gradient of `y`, and `x`: accumulates the gradients of weight and bias,
-/// and writes or accumulates that of `x`.
+/// Backward of a product with a weight, from the gradient of `y`, and `x`: accumulates the gradient of the weight, and
+/// writes or accumulates that of `x`.
+pub fn back_through<In: Dim, Out: Dim>(
+    gpu: &Gpu,
+    of: &Tensor<(Out, In), f32, Cuda>,
+    rows: usize,
+    factors: (Matrix, Matrix),
+    dx: (Matrix, Destination),
+    gradients: &mut Gradients<f32, Cuda>,
+) -> Result<(), CudaError> {
+    let dweight = (gradient_address(gradients, of)?, Destination::Accumulate);
+    gpu.back(weight(of), rows, factors, dweight, dx)
+}
+
+/// The same for a layer with a bias, whose gradient is accumulated too.
 pub fn back<In: Dim, Out: Dim>(
     gpu: &Gpu,
     layer: &Linear<In, Out, f32, Cuda>,
@@ -166,15 +121,10 @@ pub fn back<In: Dim, Out: Dim>(
     dx: (Matrix, Destination),
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<(), CudaError> {
-    let gradient = Layer::gradient_of(layer, gradients)?;
-    let weight = weight(&layer.weight);
-    let of_rows = Rows {
-        gpu,
-        width: weight.inputs,
-    };
-    of_rows.add_column_sums(dy, rows, &[(gradient.bias, weight.outputs)])?;
-    let dweight = (gradient.weight.start, Destination::Accumulate);
-    gpu.back(weight, rows, (dy, x), dweight, dx)
+    let (outputs, inputs) = layer.weight.shape();
+    let dbias = (gradient_address(gradients, &layer.bias)?, outputs.size());
+    Rows::of(gpu, inputs.size()).add_column_sums(dy, rows, &[dbias])?;
+    back_through(gpu, &layer.weight, rows, (dy, x), dx, gradients)
 }
 
 /// Up to three layers with the same input, joined into one whose outputs lie side by side.
@@ -194,10 +144,10 @@ impl Joined {
             let stacked = None;
             return Ok(Self { layers, stacked });
         }
-        let weights = gpu.scratch(layers.iter().map(Layer::size).sum())?;
+        let weights = gpu.scratch(layers.iter().map(|layer| layer.weight.size()).sum())?;
         let mut to = at(&weights);
         for layer in &layers {
-            let bytes = layer.size() * size_of::<f32>();
+            let bytes = layer.weight.size() * size_of::<f32>();
             // SAFETY: both are addresses of at least that many bytes on this thread's device, and the copy
             // is made in the order of the stream.
             unsafe {
@@ -235,10 +185,7 @@ impl Joined {
         gradients: &[Layer],
     ) -> Result<(), CudaError> {
         let product = self.product();
-        let of_rows = Rows {
-            gpu,
-            width: product.inputs,
-        };
+        let of_rows = Rows::of(gpu, product.inputs);
         of_rows.add_column_sums(dy, rows, &biases(gradients))?;
         if self.stacked.is_none() {
             let dweight = (gradients[0].weight.start, Destination::Accumulate);
@@ -246,12 +193,12 @@ impl Joined {
         }
         // One product for all weight gradients, into a buffer of its own, from which each layer's part is
         // accumulated.
-        let joined = gpu.scratch(product.outputs * product.inputs)?;
+        let joined = gpu.scratch(product.size())?;
         let dweights = (at(&joined), Destination::Overwrite);
         gpu.back(product, rows, (dy, x), dweights, dx)?;
         let weights = gradients
             .iter()
-            .map(|layer| (layer.weight.start, layer.size()));
+            .map(|layer| (layer.weight.start, layer.weight.size()));
         of_rows.add_joined(&joined, &weights.collect::<Vec<_>>())
     }
 }

@@ -216,6 +216,15 @@ impl Gpu {
         Ok(Buffer(ManuallyDrop::new(slice)))
     }
 
+    /// The same if it is needed.
+    pub(crate) fn scratch_if(
+        &self,
+        needed: bool,
+        count: usize,
+    ) -> Result<Option<Buffer>, CudaError> {
+        needed.then(|| self.scratch(count)).transpose()
+    }
+
     fn allocate(&self, length: usize) -> Result<CudaSlice<f32>, DriverError> {
         // SAFETY: any bit pattern is an f32, and kernels write working memory before they read it.
         unsafe { self.device.alloc(length) }
@@ -301,35 +310,21 @@ impl Located for Buffer {
     }
 }
 
+/// Null where there is none.
+impl<T: Located> Located for Option<T> {
+    fn start(&self) -> Address {
+        self.as_ref().map_or(NULL, T::start)
+    }
+}
+
 /// The address of a buffer.
 pub(crate) fn at(buffer: &impl Located) -> Address {
     buffer.start()
 }
 
-/// A dropout site, as kernels expect it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DeviceDropout {
-    key_low: u32,
-    key_high: u32,
-    threshold: u32,
-    scale: f32,
-}
-
-// SAFETY: the same four words as `struct Dropout` of common.cuh, without padding.
-unsafe impl DeviceRepr for DeviceDropout {}
-
-impl From<Dropout> for DeviceDropout {
-    fn from(dropout: Dropout) -> Self {
-        let (key, threshold, scale) = dropout.parts();
-        Self {
-            key_low: key as u32,
-            key_high: (key >> 32) as u32,
-            threshold,
-            scale,
-        }
-    }
-}
+// SAFETY: the same fields in the same order as `struct Dropout` of common.cuh, by the same rules of alignment; there the
+// bits of the scale are a float.
+unsafe impl DeviceRepr for Dropout {}
 
 #[cfg(test)]
 mod tests {

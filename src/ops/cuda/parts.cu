@@ -1,10 +1,16 @@
 // Parts of attention around the kernels of heads.cu; heads lie side by side. HEAD_DIM is the width of a head.
 
-// What a channel of a normalised head is multiplied by: the first `query_heads` of a row are queries.
-__device__ __forceinline__ float gain_of(u32 head, u32 channel, u32 query_heads, const float* query_gain,
-                                         const float* key_gain, u32 by_head) {
-    const float* gain = head < query_heads ? query_gain : key_gain;
-    return gain == 0 ? 1.0f : gain[by_head ? head : channel];
+// The gains of a norm of queries, which are the first `query_heads` of a row, and of keys, or their gradients: of each head
+// if `by_head` is set, otherwise of each channel. They may be null.
+struct Gains {
+    float *queries, *keys;
+    u32 query_heads, by_head;
+};
+
+// What a channel of a normalised head is multiplied by.
+__device__ __forceinline__ float gain_of(const Gains& gains, u32 head, u32 channel) {
+    const float* gain = head < gains.query_heads ? gains.queries : gains.keys;
+    return gain == 0 ? 1.0f : gain[gains.by_head ? head : channel];
 }
 
 // 1 / √(share · Σ x² + 1e-6) of a head's channels; a warp calls it.
@@ -16,30 +22,28 @@ __device__ __forceinline__ float factor_of(const float* x, u32 lane, float share
 
 // Normalises the first `all` heads of each row, in place; one warp each. `kept: [rows, all, HEAD_DIM]` gets them as they
 // were, unless it is null.
-extern "C" __global__ void normalise(float* heads, u32 step, float* kept, u32 all, u32 rows, u32 query_heads,
-                                     float share, const float* query_gain, const float* key_gain, u32 by_head) {
+extern "C" __global__ void normalise(Matrix heads, float* kept, u32 all, u32 rows, float share, Gains gains) {
     const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (at >= rows * all) return;
     const u32 head = at % all;
-    float* x = heads + (size_t)(at / all) * step + head * HEAD_DIM;
+    float* x = heads.row(at / all) + head * HEAD_DIM;
     const float factor = factor_of(x, lane, share);
     for (u32 channel = lane; channel < HEAD_DIM; channel += 32) {
         if (kept != 0) kept[(size_t)at * HEAD_DIM + channel] = x[channel];
-        x[channel] *= factor * gain_of(head, channel, query_heads, query_gain, key_gain, by_head);
+        x[channel] *= factor * gain_of(gains, head, channel);
     }
 }
 
 // Backward of `normalise`, in place. The grid is [parts, all]: a block has the rows of a part, for one head, and writes its
 // share of the gradient of the gain to `shares: [parts, all, HEAD_DIM]`.
-extern "C" __global__ void normalise_backward(float* gradients, u32 step, const float* kept, u32 rows, u32 query_heads,
-                                              float share, const float* query_gain, const float* key_gain, u32 by_head,
+extern "C" __global__ void normalise_backward(Matrix gradients, const float* kept, u32 rows, float share, Gains gains,
                                               float* shares) {
     __shared__ float sums[WARPS][PER_LANE(HEAD_DIM) * 32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, all = gridDim.y, head = blockIdx.y;
     float own[PER_LANE(HEAD_DIM)];
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) own[i] = 0.0f;
     for (u32 row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS) {
-        float* d = gradients + (size_t)row * step + head * HEAD_DIM;
+        float* d = gradients.row(row) + head * HEAD_DIM;
         const float* x = kept + ((size_t)row * all + head) * HEAD_DIM;
         const float factor = factor_of(x, lane, share);
         float along = 0.0f;
@@ -47,7 +51,7 @@ extern "C" __global__ void normalise_backward(float* gradients, u32 step, const 
             const u32 channel = lane + 32 * i;
             if (channel >= HEAD_DIM) continue;
             own[i] += d[channel] * x[channel] * factor;
-            d[channel] *= gain_of(head, channel, query_heads, query_gain, key_gain, by_head);
+            d[channel] *= gain_of(gains, head, channel);
             along += d[channel] * x[channel];
         }
         along = share * factor * factor * warp_sum(along);
@@ -65,10 +69,10 @@ extern "C" __global__ void normalise_backward(float* gradients, u32 step, const 
 
 // Adds the shares to the gradients of the gains: of heads of queries if `by_head` is set, otherwise of the channels of
 // queries and then of keys.
-extern "C" __global__ void add_gains(const float* shares, u32 parts, u32 all, u32 query_heads, u32 by_head,
-                                     float* query_gain, float* key_gain, u32 count) {
+extern "C" __global__ void add_gains(const float* shares, u32 parts, u32 all, Gains dgains, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
+    const u32 by_head = dgains.by_head, query_heads = dgains.query_heads;
     const bool of_keys = !by_head && i >= HEAD_DIM;
     const u32 first = by_head ? i : of_keys ? query_heads : 0, end = by_head ? i + 1 : of_keys ? all : query_heads;
     const u32 channel = by_head ? 0 : i % HEAD_DIM, channels = by_head ? HEAD_DIM : 1;
@@ -76,7 +80,7 @@ extern "C" __global__ void add_gains(const float* shares, u32 parts, u32 all, u3
     for (u32 part = 0; part < parts; part++)
         for (u32 head = first; head < end; head++)
             for (u32 c = 0; c < channels; c++) sum += shares[((size_t)part * all + head) * HEAD_DIM + channel + c];
-    (of_keys ? key_gain : query_gain)[by_head ? i : channel] += sum;
+    (of_keys ? dgains.keys : dgains.queries)[by_head ? i : channel] += sum;
 }
 
 // Multiplies heads, `[tokens, width]`, by the sigmoid of `gates: [tokens, gates_of_token]`.
@@ -128,38 +132,36 @@ struct HeadRows {
 };
 
 // Of the warp that has document `at / heads`; the rows before `first` are done.
-__device__ __forceinline__ HeadRows rows_of(const u32* starts, const u32* firsts, const u32* ends, u32 at, u32 heads) {
+__device__ __forceinline__ HeadRows rows_of(const DocumentRows& rows, u32 at, u32 heads) {
     const u32 document = at / heads;
-    return {at % heads, starts[document], firsts[document], ends[document]};
+    return {at % heads, rows.starts[document], rows.firsts[document], rows.ends[document]};
 }
 
 // Running sums of the logarithms of forget gates over each document, going on from the row before the first;
 // `gates: [rows, heads]`, and the sums may take their place. One warp per document and head.
-extern "C" __global__ void sum_gates(const float* gates, float* sums, u32 step, const u32* starts, const u32* firsts,
-                                     const u32* ends, u32 documents, u32 heads, float divisor) {
+extern "C" __global__ void sum_gates(Matrix gates, Matrix sums, DocumentRows rows, u32 heads, float divisor) {
     const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (at >= documents * heads) return;
-    const HeadRows own = rows_of(starts, firsts, ends, at, heads);
-    float before = own.first > own.start ? sums[(size_t)(own.first - 1) * step + own.head] : 0.0f;
+    if (at >= rows.count * heads) return;
+    const HeadRows own = rows_of(rows, at, heads);
+    float before = own.first > own.start ? sums.row(own.first - 1)[own.head] : 0.0f;
     for (u32 tile = own.first; tile < own.end; tile += 32) {
         // The lanes after a row's have the rows before it.
         const u32 row = tile + 31 - lane;
-        const size_t to = (size_t)row * step + own.head;
+        const float x = row < own.end ? gates.row(row)[own.head] : 0.0f;
         float gate = 0.0f;
-        if (row < own.end) gate = (fminf(gates[to], 0.0f) - log1pf(expf(-fabsf(gates[to])))) / divisor;
+        if (row < own.end) gate = (fminf(x, 0.0f) - log1pf(expf(-fabsf(x)))) / divisor;
         const float sum = gate + scan_after<false>(gate, lane, &before);
-        if (row < own.end) sums[to] = sum;
+        if (row < own.end) sums.row(row)[own.head] = sum;
     }
 }
 
 // Backward of `sum_gates`: writes the gradients of the gates, given those of the sums, and further ones unless they are
 // null; `[rows, heads]` each.
 extern "C" __global__ void sum_gates_backward(const float* gates, const float* dsums, const float* further, float* dgates,
-                                              const u32* starts, const u32* firsts, const u32* ends, u32 documents,
-                                              u32 heads, float divisor) {
+                                              DocumentRows rows, u32 heads, float divisor) {
     const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
-    if (at >= documents * heads) return;
-    const HeadRows own = rows_of(starts, firsts, ends, at, heads);
+    if (at >= rows.count * heads) return;
+    const HeadRows own = rows_of(rows, at, heads);
     float after = 0.0f;
     for (u32 tiles = (own.end - own.first + 31) / 32; tiles > 0; tiles--) {
         const u32 row = own.first + 32 * (tiles - 1) + lane;

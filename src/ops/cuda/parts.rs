@@ -1,7 +1,9 @@
 //! Parts of attention around the kernels of `heads.cu`: norms of queries, keys and outputs, gates and sinks, by the
 //! kernels of `parts.cu`.
+#![allow(unsafe_code)]
 
-use dfdx::tensor::{Cuda, CudaError, Gradients};
+use cudarc::driver::DeviceRepr;
+use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
 use super::heads::HeadLayout;
 use super::kernels::{Kernel, Source, WARPS};
@@ -17,16 +19,6 @@ pub(super) static PARTS: Source = Source {
     name: "parts",
     text: include_str!("parts.cu"),
     constant: "HEAD_DIM",
-    kernels: &[
-        "normalise",
-        "normalise_backward",
-        "add_gains",
-        "gate",
-        "gate_backward",
-        "sink_backward",
-        "sum_gates",
-        "sum_gates_backward",
-    ],
 };
 
 /// The query heads and key heads that lie side by side in each row.
@@ -40,9 +32,14 @@ pub struct QkHeads {
 }
 
 impl QkHeads {
+    /// Number of heads.
+    fn count(&self) -> usize {
+        self.counts[0] + self.counts[1]
+    }
+
     /// Total width of the heads.
     pub fn width(&self, layout: &Layout) -> usize {
-        (self.counts[0] + self.counts[1]) * layout.head_dim
+        self.count() * layout.head_dim
     }
 }
 
@@ -105,35 +102,50 @@ impl Gated {
 
 /// A norm of heads.
 #[derive(Clone, Copy)]
-struct HeadNorm<'w> {
+pub struct HeadNorm<'w> {
     norm: QkNorm,
     /// The gains; there may be none.
     weights: Option<&'w QkNormWeights<f32, Cuda>>,
 }
 
 /// Of the heads' outputs.
-const OUTPUT_NORM: HeadNorm<'static> = HeadNorm {
+pub const OUTPUT_NORM: HeadNorm<'static> = HeadNorm {
     norm: QkNorm::Rms,
     weights: None,
 };
 
-impl HeadNorm<'_> {
-    /// Whether gains belong to heads.
-    fn by_head(&self) -> u32 {
-        u32::from(self.norm == QkNorm::L2)
-    }
+/// `struct Gains` of parts.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Gains {
+    queries: Address,
+    keys: Address,
+    query_heads: u32,
+    by_head: u32,
 }
 
-/// The addresses of the gains of queries and keys, or of their gradients; null where there are none.
-fn gains(
-    of: Option<&QkNormWeights<f32, Cuda>>,
-    mut at: impl FnMut(&dfdx::tensor::Tensor<(usize,), f32, Cuda>) -> Result<Address, CudaError>,
-) -> Result<[Address; 2], CudaError> {
-    let queries = of.and_then(|of| of.query.as_ref().or(of.scale.as_ref()));
-    let of_queries = queries.map(&mut at).transpose()?;
-    let keys = of.and_then(|of| of.key.as_ref());
-    let of_keys = keys.map(&mut at).transpose()?;
-    Ok([of_queries, of_keys].map(|gain| gain.unwrap_or(NULL)))
+// SAFETY: the same fields in the same order as `struct Gains`, by the same rules of alignment.
+unsafe impl DeviceRepr for Gains {}
+
+impl HeadNorm<'_> {
+    /// The gains, or their gradients, by the addresses of their tensors.
+    fn gains(
+        &self,
+        heads: QkHeads,
+        mut at: impl FnMut(&Tensor<(usize,), f32, Cuda>) -> Result<Address, CudaError>,
+    ) -> Result<Gains, CudaError> {
+        let of = self.weights;
+        let queries = of.and_then(|of| of.query.as_ref().or(of.scale.as_ref()));
+        let queries = queries.map(&mut at).transpose()?;
+        let keys = of.and_then(|of| of.key.as_ref());
+        let keys = keys.map(&mut at).transpose()?;
+        Ok(Gains {
+            queries: queries.unwrap_or(NULL),
+            keys: keys.unwrap_or(NULL),
+            query_heads: heads.counts[0] as u32,
+            by_head: u32::from(self.norm == QkNorm::L2),
+        })
+    }
 }
 
 impl HeadLayout {
@@ -142,7 +154,10 @@ impl HeadLayout {
     }
 
     /// The norm of queries and keys, if there is one, with these weights.
-    fn qk_norm<'w>(&self, weights: Option<&'w QkNormWeights<f32, Cuda>>) -> Option<HeadNorm<'w>> {
+    pub fn qk_norm<'w>(
+        &self,
+        weights: Option<&'w QkNormWeights<f32, Cuda>>,
+    ) -> Option<HeadNorm<'w>> {
         let (norm, weights) = self.of.qk_norm.zip(weights)?;
         Some(HeadNorm {
             norm,
@@ -150,68 +165,8 @@ impl HeadLayout {
         })
     }
 
-    /// Normalises queries and keys in place. Returns them as they were if `keep` is set: `[rows, heads of both, head_dim]`.
-    pub fn normalise(
-        &self,
-        gpu: &Gpu,
-        compared: QkHeads,
-        weights: Option<&QkNormWeights<f32, Cuda>>,
-        keep: bool,
-    ) -> Result<Option<Buffer>, CudaError> {
-        let Some(norm) = self.qk_norm(weights) else {
-            return Ok(None);
-        };
-        let all = compared.counts[0] + compared.counts[1];
-        let kept = match keep {
-            true => Some(gpu.scratch(compared.rows * all * self.of.head_dim)?),
-            false => None,
-        };
-        self.normalise_by(gpu, norm, compared, kept.as_ref().map_or(NULL, at))?;
-        Ok(kept)
-    }
-
-    /// Backward of [`Self::normalise`], in place, given what it kept; accumulates the gradients of the gains.
-    pub fn normalise_backward(
-        &self,
-        gpu: &Gpu,
-        (gradient, kept): (QkHeads, Option<&Buffer>),
-        weights: Option<&QkNormWeights<f32, Cuda>>,
-        gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<(), CudaError> {
-        match self.qk_norm(weights).zip(kept) {
-            Some((norm, kept)) => {
-                self.normalise_backward_by(gpu, norm, (gradient, kept), gradients)
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Divides the output of each head by its root mean square, in place. Returns the outputs as they were.
-    pub fn normalise_outputs(
-        &self,
-        gpu: &Gpu,
-        out: &Buffer,
-        rows: usize,
-    ) -> Result<Buffer, CudaError> {
-        let kept = gpu.scratch(rows * self.of.width())?;
-        self.normalise_by(gpu, OUTPUT_NORM, self.outputs(out, rows), at(&kept))?;
-        Ok(kept)
-    }
-
-    /// Backward of [`Self::normalise_outputs`], in place, given the outputs as they were.
-    pub fn normalise_outputs_backward(
-        &self,
-        gpu: &Gpu,
-        (dout, kept): (&Buffer, &Buffer),
-        rows: usize,
-        gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<(), CudaError> {
-        let back = (self.outputs(dout, rows), kept);
-        self.normalise_backward_by(gpu, OUTPUT_NORM, back, gradients)
-    }
-
     /// The outputs of the heads, in the form that the norm kernels take.
-    fn outputs(&self, out: &Buffer, rows: usize) -> QkHeads {
+    pub fn outputs(&self, out: &Buffer, rows: usize) -> QkHeads {
         QkHeads {
             heads: Matrix::new(at(out), self.of.width()),
             counts: [self.of.heads, 0],
@@ -219,81 +174,56 @@ impl HeadLayout {
         }
     }
 
-    fn normalise_by(
+    /// Normalises heads in place; `kept: [rows, heads, head_dim]` gets them as they were, unless it is null.
+    pub fn normalise(
         &self,
         gpu: &Gpu,
         norm: HeadNorm<'_>,
-        compared: QkHeads,
+        of: QkHeads,
         kept: Address,
     ) -> Result<(), CudaError> {
-        let QkHeads {
-            heads,
-            counts,
-            rows,
-        } = compared;
-        let all = counts[0] + counts[1];
-        let [query_gain, key_gain] = gains(norm.weights, |gain| Ok(address(gain)))?;
-        let arguments = (
-            heads.start,
-            heads.step as u32,
-            kept,
-            all as u32,
-            rows as u32,
-            counts[0] as u32,
-            norm.norm.share(self.of.head_dim) as f32,
-            query_gain,
-            key_gain,
-            norm.by_head(),
-        );
-        let blocks = (rows * all).div_ceil(WARPS);
-        gpu.launch(self.part("normalise"), (blocks, 1, 1), arguments)
+        let gains = norm.gains(of, |gain| Ok(address(gain)))?;
+        let share = norm.norm.share(self.of.head_dim) as f32;
+        let (all, rows) = (of.count(), of.rows as u32);
+        let arguments = (of.heads, kept, all as u32, rows, share, gains);
+        gpu.launch_rows(self.part("normalise"), of.rows * all, arguments)
     }
 
-    fn normalise_backward_by(
+    /// Backward of [`Self::normalise`], in place, given what it kept; accumulates the gradients of the gains.
+    pub fn normalise_backward(
         &self,
         gpu: &Gpu,
         norm: HeadNorm<'_>,
-        (gradient, kept): (QkHeads, &Buffer),
+        (of, kept): (QkHeads, &Buffer),
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        let QkHeads {
-            heads,
-            counts,
-            rows,
-        } = gradient;
-        let (all, head_dim) = (counts[0] + counts[1], self.of.head_dim);
-        let parts = rows.div_ceil(WARPS).min(MAX_PARTIAL_SUMS);
+        let (all, head_dim) = (of.count(), self.of.head_dim);
+        let parts = of.rows.div_ceil(WARPS).min(MAX_PARTIAL_SUMS);
         let shares = gpu.scratch(parts * all * head_dim)?;
-        let [query_gain, key_gain] = gains(norm.weights, |gain| Ok(address(gain)))?;
+        let gains = norm.gains(of, |gain| Ok(address(gain)))?;
+        let share = norm.norm.share(head_dim) as f32;
         let arguments = (
-            heads.start,
-            heads.step as u32,
+            of.heads,
             at(kept),
-            rows as u32,
-            counts[0] as u32,
-            norm.norm.share(head_dim) as f32,
-            query_gain,
-            key_gain,
-            norm.by_head(),
+            of.rows as u32,
+            share,
+            gains,
             at(&shares),
         );
         gpu.launch(self.part("normalise_backward"), (parts, all, 1), arguments)?;
-        let [query_gain, key_gain] = gains(norm.weights, |gain| gradient_address(gradients, gain))?;
-        if query_gain == NULL {
+        let dgains = norm.gains(of, |gain| gradient_address(gradients, gain))?;
+        if dgains.queries == NULL {
             return Ok(());
         }
         let learned = match norm.norm {
-            QkNorm::L2 => counts[0],
+            QkNorm::L2 => of.counts[0],
             _ => 2 * head_dim,
         };
         let arguments = (
             at(&shares),
             parts as u32,
             all as u32,
-            counts[0] as u32,
-            norm.by_head(),
-            query_gain,
-            key_gain,
+            dgains,
             learned as u32,
         );
         gpu.launch_each(self.part("add_gains"), learned, arguments)

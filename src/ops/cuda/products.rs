@@ -8,6 +8,7 @@ use cudarc::cublas::sys::{
     cublasComputeType_t as Compute, cublasGemmAlgo_t as Algorithm, cublasOperation_t as Operation,
     cudaDataType_t as DataType,
 };
+use cudarc::driver::DeviceRepr;
 use dfdx::tensor::{CudaError, Synchronize as _};
 
 use super::kernels::Source;
@@ -17,18 +18,21 @@ pub(super) static PRODUCTS: Source = Source {
     name: "products",
     text: include_str!("products.cu"),
     constant: "PARTS",
-    kernels: &["split"],
 };
 
 /// Parts that a factor is split into, if tensor cores take it as a sum of two numbers.
 pub(super) const PARTS: usize = 3;
 
-/// A matrix on the device: address and row stride.
+/// A matrix on the device: address and row stride. `struct Matrix` of common.cuh.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Matrix {
     pub start: Address,
-    pub step: usize,
+    pub step: u32,
 }
+
+// SAFETY: the same fields in the same order as `struct Matrix`, by the same rules of alignment.
+unsafe impl DeviceRepr for Matrix {}
 
 impl Matrix {
     /// Where there is none.
@@ -39,6 +43,7 @@ impl Matrix {
 
     /// Rows of `step` elements without gaps.
     pub fn new(start: Address, step: usize) -> Self {
+        let step = step as u32;
         Self { start, step }
     }
 
@@ -59,15 +64,26 @@ pub struct Weight {
     pub inputs: usize,
 }
 
+impl Weight {
+    /// Number of elements.
+    pub fn size(&self) -> usize {
+        self.outputs * self.inputs
+    }
+
+    fn matrix(&self) -> Matrix {
+        Matrix::new(self.start, self.inputs)
+    }
+}
+
 /// What happens to the previous content.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub enum Destination {
     Overwrite,
     Accumulate,
 }
 
 /// How the parts of a factor are laid out.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Arrangement {
     /// The parts of a row side by side: `[rows, parts, columns]`.
     SideBySide,
@@ -75,11 +91,11 @@ enum Arrangement {
     Stacked,
 }
 
-/// The side of a product that a factor is on.
+/// The side of a product that a factor is on, by the part that is its remainder.
 #[derive(Clone, Copy)]
 enum Side {
-    Left,
-    Right,
+    Left = 1,
+    Right = 2,
 }
 
 /// A factor, prepared for tensor cores.
@@ -110,22 +126,13 @@ impl Gpu {
         x: Matrix,
         y: Matrix,
     ) -> Result<(), CudaError> {
-        let Weight {
-            start,
-            outputs,
-            inputs,
-        } = weight;
+        let (outputs, inputs) = (weight.outputs, weight.inputs);
         let x = self.factor(x, [rows, inputs], Side::Left, Arrangement::SideBySide)?;
-        let w = Matrix::new(start, inputs);
+        let w = weight.matrix();
         let w = self.factor(w, [outputs, inputs], Side::Right, Arrangement::SideBySide)?;
         let size = [rows, outputs, x.parts * inputs];
-        self.multiply(
-            size,
-            (x.matrix, false),
-            (w.matrix, true),
-            Destination::Overwrite,
-            y,
-        )
+        let (left, right) = ((x.matrix, false), (w.matrix, true));
+        self.multiply(size, left, right, Destination::Overwrite, y)
     }
 
     /// Backward of [`Self::apply`]: `dyᵀ x` into the gradient of the weight, and `dy W` into that of the
@@ -138,11 +145,7 @@ impl Gpu {
         (dweight, of_weight): (Address, Destination),
         (dx, of_input): (Matrix, Destination),
     ) -> Result<(), CudaError> {
-        let Weight {
-            start,
-            outputs,
-            inputs,
-        } = weight;
+        let (outputs, inputs) = (weight.outputs, weight.inputs);
         let dy = self.factor(dy, [rows, outputs], Side::Left, Arrangement::SideBySide)?;
         let x = self.factor(x, [rows, inputs], Side::Right, Arrangement::SideBySide)?;
         let size = [outputs, inputs, dy.parts * rows];
@@ -150,7 +153,7 @@ impl Gpu {
         let to = Matrix::new(dweight, inputs);
         self.multiply(size, (left, true), (right, false), of_weight, to)?;
 
-        let w = Matrix::new(start, inputs);
+        let w = weight.matrix();
         let w = self.factor(w, [outputs, inputs], Side::Right, Arrangement::Stacked)?;
         let size = [rows, inputs, dy.parts * outputs];
         self.multiply(size, (dy.matrix, false), (w.matrix, false), of_input, dx)
@@ -181,24 +184,19 @@ impl Gpu {
             Arrangement::SideBySide => (PARTS * columns, columns),
             Arrangement::Stacked => (columns, rows * columns),
         };
-        let low: u32 = match side {
-            Side::Left => 1,
-            Side::Right => 2,
-        };
+        let split = Matrix::new(at(&to), step);
         let arguments = (
-            matrix.start,
-            matrix.step as u32,
+            matrix,
             columns as u32,
-            at(&to),
-            step as u32,
+            split,
             of_part as u32,
-            low,
+            side as u32,
             (rows * columns) as u32,
         );
-        let split = PRODUCTS.kernel(PARTS, "split");
-        self.launch_each(split, rows * columns, arguments)?;
+        let kernel = PRODUCTS.kernel(PARTS, "split");
+        self.launch_each(kernel, rows * columns, arguments)?;
         Ok(Factor {
-            matrix: Matrix::new(at(&to), step),
+            matrix: split,
             parts: PARTS,
             _buffer: Some(to),
         })
@@ -221,10 +219,9 @@ impl Gpu {
             true => Operation::CUBLAS_OP_T,
             false => Operation::CUBLAS_OP_N,
         };
-        let beta: f32 = if destination == Destination::Accumulate {
-            1.0
-        } else {
-            0.0
+        let beta: f32 = match destination {
+            Destination::Overwrite => 0.0,
+            Destination::Accumulate => 1.0,
         };
         // cuBLAS is column-major: it sees our matrices as their transposes, and computes cᵀ = bᵀ aᵀ.
         // SAFETY: the callers' matrices have the given sizes and are on this thread's device; the two
@@ -266,9 +263,9 @@ pub fn flop_per_second(repetitions: usize) -> Result<f64, CudaError> {
     // The values do not matter, but they must be finite.
     let numbers: Vec<f32> = (0..SIZE * SIZE).map(|i| (i % 7) as f32 - 3.0).collect();
     let (numbers, out) = (gpu.upload(numbers)?, gpu.scratch(SIZE * SIZE)?);
-    let (factor, to) = (Matrix::new(at(&numbers), SIZE), Matrix::new(at(&out), SIZE));
+    let to = Matrix::new(at(&out), SIZE);
     let weight = Weight {
-        start: factor.start,
+        start: at(&numbers),
         outputs: SIZE,
         inputs: SIZE,
     };
@@ -276,7 +273,7 @@ pub fn flop_per_second(repetitions: usize) -> Result<f64, CudaError> {
     for _ in 0..=repetitions {
         gpu.tensors().try_synchronize()?;
         let started = Instant::now();
-        gpu.apply(weight, SIZE, factor, to)?;
+        gpu.apply(weight, SIZE, weight.matrix(), to)?;
         gpu.tensors().try_synchronize()?;
         let flop = 2.0 * (SIZE as f64).powi(3);
         fastest = fastest.max(flop / started.elapsed().as_secs_f64());

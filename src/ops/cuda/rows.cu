@@ -94,15 +94,14 @@ __device__ __forceinline__ float* element_of(const Vectors& of, u32 column) {
                                               : of.third + (column - of.of_first - of.of_second);
 }
 
-// Adds the column sums of `from: [rows, columns]`, with row stride `step`. First the sums of gridDim.y
-// parts are computed; then the block that finishes last adds these up, in order. `counters` counts the
-// finished blocks of each 32 columns; it is 0 before and after.
-extern "C" __global__ void add_column_sums(const float* from, u32 step, u32 rows, float* shares, u32* counters,
-                                          Vectors to) {
+// Adds the column sums of `from: [rows, columns]`. First the sums of gridDim.y parts are computed; then the block
+// that finishes last adds these up, in order. `counters` counts the finished blocks of each 32 columns; it is 0
+// before and after.
+extern "C" __global__ void add_column_sums(Matrix from, u32 rows, float* shares, u32* counters, Vectors to) {
     __shared__ bool last;
     const u32 column = blockIdx.x * 32 + threadIdx.x % 32, columns = length_of(to);
     const u32 height = (rows + gridDim.y - 1) / gridDim.y, first = blockIdx.y * height;
-    const float sum = column_sum(from, step, first, min(first + height, rows), column, columns);
+    const float sum = column_sum(from.start, from.step, first, min(first + height, rows), column, columns);
     if (threadIdx.x < 32 && column < columns) shares[(size_t)blockIdx.y * columns + column] = sum;
     __threadfence();
     __syncthreads();
@@ -128,11 +127,11 @@ extern "C" __global__ void add_joined(const float* joined, Vectors to) {
     if (i < length_of(to)) *element_of(to, i) += joined[i];
 }
 
-// Adds the vectors to each row, with row stride `step`.
-extern "C" __global__ void add_to_each(float* to, u32 step, u32 rows, Vectors from) {
+// Adds the vectors to each row.
+extern "C" __global__ void add_to_each(Matrix to, u32 rows, Vectors from) {
     const u32 columns = length_of(from);
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < rows * columns) to[(size_t)(i / columns) * step + i % columns] += *element_of(from, i % columns);
+    if (i < rows * columns) to.row(i / columns)[i % columns] += *element_of(from, i % columns);
 }
 
 // y = x + dropout(branch + bias), for the rows `picked` of x or its first rows; dropout index: row * WIDTH
@@ -153,48 +152,32 @@ extern "C" __global__ void drop(const float* dy, float* dbranch, Dropout dropout
 }
 
 // Activations of an MLP, y: [rows, columns], and their backward passes. All have the same arguments; `gate_bias` is
-// used by a gate only.
+// used by a gate only, and `squared` by the others.
 
-// Exact GELU, x Φ(x), of `hidden + bias`.
-extern "C" __global__ void gelu(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 columns,
-                                u32 count) {
+// Of x = hidden + bias: exact GELU, x Φ(x), or max(0, x)² if `squared` is set; a NaN stays one.
+extern "C" __global__ void activate(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 squared,
+                                    u32 columns, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const float x = hidden[i] + bias[i % columns];
-    y[i] = 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    if (squared) y[i] = x < 0.0f ? 0.0f : x * x;
+    else y[i] = 0.5f * x * (1.0f + erff(x * 0.70710678f));
 }
 
-// In place: dy becomes the gradient of `hidden`; the derivative is Φ(x) + x φ(x).
-extern "C" __global__ void gelu_backward(const float* hidden, const float* gate_bias, const float* bias, float* dy,
-                                         u32 columns, u32 count) {
+// In place: dy becomes the gradient of `hidden`; the derivative of GELU is Φ(x) + x φ(x).
+extern "C" __global__ void activate_backward(const float* hidden, const float* gate_bias, const float* bias, float* dy,
+                                             u32 squared, u32 columns, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const float x = hidden[i] + bias[i % columns];
     const float share = 0.5f * (1.0f + erff(x * 0.70710678f));
-    dy[i] *= share + x * 0.39894228f * expf(-0.5f * x * x);
-}
-
-// max(0, x)² of `hidden + bias`; a NaN stays one.
-extern "C" __global__ void squared_relu(const float* hidden, const float* gate_bias, const float* bias, float* y,
-                                        u32 columns, u32 count) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    const float x = hidden[i] + bias[i % columns];
-    y[i] = x < 0.0f ? 0.0f : x * x;
-}
-
-// In place: dy becomes the gradient of `hidden`.
-extern "C" __global__ void squared_relu_backward(const float* hidden, const float* gate_bias, const float* bias,
-                                                 float* dy, u32 columns, u32 count) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    const float x = hidden[i] + bias[i % columns];
-    dy[i] *= x < 0.0f ? 0.0f : 2.0f * x;
+    if (squared) dy[i] *= x < 0.0f ? 0.0f : 2.0f * x;
+    else dy[i] *= share + x * 0.39894228f * expf(-0.5f * x * x);
 }
 
 // silu(gate + gate_bias) * (up + bias), where a row of `hidden` is `columns` gates and as many ups; silu is x σ(x).
-extern "C" __global__ void swiglu(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 columns,
-                                  u32 count) {
+extern "C" __global__ void swiglu(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 squared,
+                                  u32 columns, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 column = i % columns;
@@ -205,7 +188,7 @@ extern "C" __global__ void swiglu(const float* hidden, const float* gate_bias, c
 
 // In place: `hidden` becomes its own gradient; the derivative of silu is σ(x) (1 + x (1 - σ(x))).
 extern "C" __global__ void swiglu_backward(float* hidden, const float* gate_bias, const float* bias, const float* dy,
-                                           u32 columns, u32 count) {
+                                           u32 squared, u32 columns, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 column = i % columns;

@@ -6,29 +6,13 @@ use dfdx::tensor::CudaError;
 
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
-use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
+use super::{Address, Buffer, Gpu, NULL, at};
 use crate::ops::dropout::Dropout;
 
 pub(super) static ROWS: Source = Source {
     name: "rows",
     text: concat!(include_str!("sums.cuh"), include_str!("rows.cu")),
     constant: "WIDTH",
-    kernels: &[
-        "normalise",
-        "normalise_backward",
-        "add_column_sums",
-        "add_shares",
-        "add_joined",
-        "add_to_each",
-        "residual",
-        "drop",
-        "gelu",
-        "gelu_backward",
-        "squared_relu",
-        "squared_relu_backward",
-        "swiglu",
-        "swiglu_backward",
-    ],
 };
 
 /// Maximum number of blocks whose partial sums are added up: about two blocks per multiprocessor of a large
@@ -87,7 +71,12 @@ pub struct Rows<'a> {
     pub width: usize,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    /// Of this width.
+    pub fn of(gpu: &'a Gpu, width: usize) -> Self {
+        Self { gpu, width }
+    }
+
     fn kernel(&self, name: &'static str) -> Kernel {
         ROWS.kernel(self.width, name)
     }
@@ -102,19 +91,16 @@ impl Rows<'_> {
     ) -> Result<NormedRows, CudaError> {
         let rows = self.gpu.scratch(count * self.width)?;
         let statistics = self.gpu.scratch(2 * count)?;
-        self.gpu.launch(
-            self.kernel("normalise"),
-            (count.div_ceil(WARPS), 1, 1),
-            (
-                x,
-                norm.weight,
-                norm.bias,
-                picked,
-                at(&rows),
-                at(&statistics),
-                count as u32,
-            ),
-        )?;
+        let arguments = (
+            x,
+            norm.weight,
+            norm.bias,
+            picked,
+            at(&rows),
+            at(&statistics),
+            count as u32,
+        );
+        (self.gpu).launch_rows(self.kernel("normalise"), count, arguments)?;
         Ok(NormedRows {
             rows,
             statistics,
@@ -137,21 +123,19 @@ impl Rows<'_> {
             to.push((dnorm.bias, self.width));
         }
         let shares = self.gpu.scratch(blocks * to.len() * self.width)?;
-        self.gpu.launch(
-            self.kernel("normalise_backward"),
-            (blocks, 1, 1),
-            (
-                dnormed,
-                x,
-                norm.weight,
-                norm.bias,
-                picked,
-                at(&normed.statistics),
-                dx,
-                at(&shares),
-                normed.count as u32,
-            ),
-        )?;
+        let arguments = (
+            dnormed,
+            x,
+            norm.weight,
+            norm.bias,
+            picked,
+            at(&normed.statistics),
+            dx,
+            at(&shares),
+            normed.count as u32,
+        );
+        let kernel = self.kernel("normalise_backward");
+        self.gpu.launch(kernel, (blocks, 1, 1), arguments)?;
         self.add_shares(&shares, blocks, &to)
     }
 
@@ -167,18 +151,10 @@ impl Rows<'_> {
         let parts = (MAX_PARTIAL_SUMS * 32 / columns.max(1)).clamp(8, 64);
         let shares = self.gpu.scratch(parts * columns)?;
         let groups = columns.div_ceil(32);
-        self.gpu.launch(
-            self.kernel("add_column_sums"),
-            (groups, parts, 1),
-            (
-                from.start,
-                from.step as u32,
-                rows as u32,
-                at(&shares),
-                self.gpu.counters(groups),
-                to,
-            ),
-        )
+        let counters = self.gpu.counters(groups);
+        let arguments = (from, rows as u32, at(&shares), counters, to);
+        let kernel = self.kernel("add_column_sums");
+        self.gpu.launch(kernel, (groups, parts, 1), arguments)
     }
 
     fn add_shares(
@@ -188,11 +164,10 @@ impl Rows<'_> {
         to: &[(Address, usize)],
     ) -> Result<(), CudaError> {
         let to = Vectors::from(to);
-        self.gpu.launch(
-            self.kernel("add_shares"),
-            (to.length().div_ceil(32), 1, 1),
-            (at(shares), parts as u32, to),
-        )
+        let groups = (to.length().div_ceil(32), 1, 1);
+        let arguments = (at(shares), parts as u32, to);
+        self.gpu
+            .launch(self.kernel("add_shares"), groups, arguments)
     }
 
     /// Adds a joined vector to up to three consecutive vectors.
@@ -211,8 +186,7 @@ impl Rows<'_> {
     ) -> Result<(), CudaError> {
         let from = Vectors::from(from);
         let kernel = self.kernel("add_to_each");
-        let arguments = (to.start, to.step as u32, rows as u32, from);
-        (self.gpu).launch_each(kernel, rows * from.length(), arguments)
+        (self.gpu).launch_each(kernel, rows * from.length(), (to, rows as u32, from))
     }
 
     /// `y = x + dropout(branch + bias)`, for the rows of `x` that `picked` lists, or the first if that is
@@ -226,15 +200,7 @@ impl Rows<'_> {
         rows: usize,
     ) -> Result<(), CudaError> {
         let count = rows * self.width;
-        let arguments = (
-            x,
-            picked,
-            branch,
-            bias,
-            y,
-            DeviceDropout::from(dropout),
-            count as u32,
-        );
+        let arguments = (x, picked, branch, bias, y, dropout, count as u32);
         (self.gpu).launch_each(self.kernel("residual"), count, arguments)
     }
 
@@ -247,15 +213,15 @@ impl Rows<'_> {
         rows: usize,
     ) -> Result<(), CudaError> {
         let count = rows * self.width;
-        let arguments = (dy, dbranch, DeviceDropout::from(dropout), count as u32);
+        let arguments = (dy, dbranch, dropout, count as u32);
         (self.gpu).launch_each(self.kernel("drop"), count, arguments)
     }
 
-    /// An activation and its backward pass, by the kernel of that name in `rows.cu`: of `hidden` and its two biases, the
+    /// An activation and its backward pass, by the kernel of that name in `rows.cu`, of ReLU if `squared` is set: of `hidden` and its two biases, the
     /// first that of a gate or null, and `y: [rows, columns]`.
     pub fn activate(
         &self,
-        kernel: &'static str,
+        (kernel, squared): (&'static str, bool),
         (hidden, [gate_bias, bias]): (&Buffer, [Address; 2]),
         y: &Buffer,
         [rows, columns]: [usize; 2],
@@ -266,6 +232,7 @@ impl Rows<'_> {
             gate_bias,
             bias,
             at(y),
+            u32::from(squared),
             columns as u32,
             count as u32,
         );

@@ -14,7 +14,8 @@ use super::products::{Destination, Matrix};
 use super::rows::{NormAddresses, NormedRows, Rows};
 use super::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::Stream;
-use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
+use crate::ops::bridge::cuda::{address, gradient_address, start_of};
+use crate::ops::bridge::take_gradient;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::Norm;
 
@@ -121,7 +122,8 @@ pub fn try_residual_of<
                 (start_of(&dy), dropout),
                 gradients,
             )?;
-            set_gradient(gradients, &streams[0], dy)
+            *gradients.get_or_alloc_mut(&streams[0])? = dy;
+            Ok(())
         });
     }
     Ok(y.put_tape(tape))
@@ -159,7 +161,7 @@ fn forward<const EMBED: usize, const STREAMS: usize, B: Branch<EMBED, STREAMS>>(
     y: &Stream<EMBED, f32, Cuda>,
     dropout: Dropout,
 ) -> Result<(NormedRows, B::Saved), CudaError> {
-    let rows = Rows { gpu, width: EMBED };
+    let rows = Rows::of(gpu, EMBED);
     let (x, count) = (address(&streams[which]), streams[which].shape().0);
     let normed = rows.normalise(x, norm_of(norm), NULL, count)?;
     let (tokens, inputs) = inputs(streams, (which, &normed));
@@ -183,12 +185,15 @@ fn backward<const EMBED: usize, const STREAMS: usize, B: Branch<EMBED, STREAMS>>
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<(), CudaError> {
     let (tokens, inputs) = inputs(streams, (which, normed));
-    let rows = Rows { gpu, width: EMBED };
+    let rows = Rows::of(gpu, EMBED);
     let mut dstreams = [dy; STREAMS];
     for (dstream, stream) in dstreams.iter_mut().zip(streams).skip(1) {
         *dstream = gradient_address(gradients, stream)?;
     }
-    let dropped = dropped(&rows, dy, dropout, tokens[0])?;
+    let dropped = gpu.scratch_if(!dropout.is_none(), tokens[0] * EMBED)?;
+    if let Some(dropped) = &dropped {
+        rows.drop(dy, at(dropped), dropout, tokens[0])?;
+    }
     let dout = dropped.as_ref().map_or(dy, at);
     let dbias = gradient_address(gradients, branch.last_bias())?;
     rows.add_column_sums(Matrix::new(dout, EMBED), tokens[0], &[(dbias, EMBED)])?;
@@ -205,21 +210,6 @@ fn backward<const EMBED: usize, const STREAMS: usize, B: Branch<EMBED, STREAMS>>
     let went_in = (address(&streams[which]), norm_of(norm), NULL);
     let dnorm = norm_gradient(gradients, norm)?;
     rows.normalise_backward(normed, at(&dnormed), went_in, dstreams[which], dnorm)
-}
-
-/// The gradient of the branch's output, if dropout makes it differ from `dy`.
-fn dropped(
-    rows: &Rows<'_>,
-    dy: Address,
-    dropout: Dropout,
-    tokens: usize,
-) -> Result<Option<Buffer>, CudaError> {
-    if dropout.is_none() {
-        return Ok(None);
-    }
-    let dropped = rows.gpu.scratch(tokens * rows.width)?;
-    rows.drop(dy, at(&dropped), dropout, tokens)?;
-    Ok(Some(dropped))
 }
 
 /// A buffer as a matrix of stream rows.

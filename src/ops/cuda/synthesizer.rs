@@ -16,7 +16,6 @@ pub(super) static POSITIONS_AS_KEYS: Source = Source {
     name: "synthesizer",
     text: concat!(include_str!("sums.cuh"), include_str!("synthesizer.cu")),
     constant: "HEAD_DIM",
-    kernels: &["lay_keys", "add_to_positions"],
 };
 
 impl<const EMBED: usize> PositionWeights<EMBED, f32, Cuda> {
@@ -31,8 +30,7 @@ impl<const EMBED: usize> PositionWeights<EMBED, f32, Cuda> {
         let width = layout.kv_width();
         let count = tokens * width;
         let arguments = (
-            keys.start,
-            keys.step as u32,
+            keys,
             width as u32,
             address(&self.w2),
             self.b2.shape().0 as u32,
@@ -54,8 +52,7 @@ impl<const EMBED: usize> PositionWeights<EMBED, f32, Cuda> {
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let arguments = (
-            dkeys.start,
-            dkeys.step as u32,
+            dkeys,
             layout.kv_heads as u32,
             at(dscores),
             layout.heads as u32,
@@ -66,6 +63,6 @@ impl<const EMBED: usize> PositionWeights<EMBED, f32, Cuda> {
             self.b2.shape().0 as u32,
         );
         let kernel = POSITIONS_AS_KEYS.kernel(layout.head_dim, "add_to_positions");
-        gpu.launch(kernel, (keys.longest(), 1, 1), arguments)
+        gpu.launch(kernel, (keys.longest, 1, 1), arguments)
     }
 }

@@ -1,9 +1,11 @@
 //! Talking heads, by the kernels of `talking.cu`.
+#![allow(unsafe_code)]
 
+use cudarc::driver::DeviceRepr;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
-use super::heads::{Arguments, Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
-use super::kernels::{Kernel, Source, WARPS};
+use super::heads::{Arguments, Attention, AttentionOutput, HeadLayout, Qkv};
+use super::kernels::{Kernel, Source};
 use super::kv_cache::{GpuKvCache, VisibleKeys};
 use super::products::Matrix;
 use super::{Address, Buffer, Gpu, NULL, at};
@@ -14,17 +16,6 @@ pub(super) static TALKING: Source = Source {
     name: "talking",
     text: concat!(include_str!("heads.cuh"), include_str!("talking.cu")),
     constant: "HEAD_DIM",
-    kernels: &[
-        "compare",
-        "mix_maps",
-        "matrix_gradient",
-        "weigh",
-        "weigh_backward",
-        "sum_columns",
-        "cap_backward",
-        "apply_rows",
-        "apply_columns",
-    ],
 };
 
 /// The maps that backward needs, `[queries, heads, longest document]` each.
@@ -44,15 +35,25 @@ enum Others {
     Values = 1,
 }
 
-/// The maps of some queries, and what all kernels need to know of them.
+/// The maps of some queries.
 struct Maps<'a> {
     gpu: &'a Gpu,
     layout: &'a HeadLayout,
-    arguments: Arguments,
-    queries: usize,
-    /// Columns of a map.
-    step: usize,
+    arguments: MapArguments,
 }
+
+/// What all kernels need to know of maps: `struct Maps` of talking.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct MapArguments {
+    heads: Arguments,
+    /// Columns of a map.
+    step: u32,
+    queries: u32,
+}
+
+// SAFETY: the same fields in the same order as `struct Maps`, by the same rules of alignment.
+unsafe impl DeviceRepr for MapArguments {}
 
 /// A `[heads, heads]` matrix.
 type Mixing = Tensor<(usize, usize), f32, Cuda>;
@@ -62,51 +63,40 @@ impl Maps<'_> {
         TALKING.kernel(self.layout.of.head_dim, name)
     }
 
+    fn queries(&self) -> usize {
+        self.arguments.queries as usize
+    }
+
     /// Number of rows of a map.
     fn rows(&self) -> usize {
-        self.queries * self.layout.of.heads
+        self.queries() * self.layout.of.heads
+    }
+
+    /// Number of elements of a map.
+    fn elements(&self) -> usize {
+        self.rows() * self.arguments.step as usize
     }
 
     fn room(&self) -> Result<Buffer, CudaError> {
-        self.gpu.scratch(self.rows() * self.step)
-    }
-
-    /// The grid of a kernel with a warp for each of `count` rows.
-    fn warps(count: usize) -> (usize, usize, usize) {
-        (count.div_ceil(WARPS), 1, 1)
+        self.gpu.scratch(self.elements())
     }
 
     /// The products of rows, `[queries, width]`, with keys or values.
     fn compare(&self, rows: Matrix, others: Others) -> Result<Buffer, CudaError> {
         let map = self.room()?;
-        let arguments = (
-            self.arguments,
-            rows.start,
-            rows.step as u32,
-            others as u32,
-            at(&map),
-            self.step as u32,
-            self.rows() as u32,
-        );
+        let arguments = (self.arguments, rows, others as u32, at(&map));
         let kernel = self.kernel("compare");
-        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)?;
+        (self.gpu).launch_rows(kernel, self.rows(), arguments)?;
         Ok(map)
     }
 
     /// Maps mixed over the heads by a matrix, or by the transposed one.
     fn mix(&self, matrix: &Mixing, transposed: bool, map: &Buffer) -> Result<Buffer, CudaError> {
-        let mixed = self.room()?;
-        let arguments = (
-            address(matrix),
-            u32::from(transposed),
-            at(map),
-            at(&mixed),
-            self.layout.of.heads as u32,
-            self.step as u32,
-            self.queries as u32,
-        );
-        let elements = self.rows() * self.step;
-        (self.gpu).launch_each(self.kernel("mix_maps"), elements, arguments)?;
+        let (mixed, transposed) = (self.room()?, u32::from(transposed));
+        let matrix = address(matrix);
+        let arguments = (self.arguments, matrix, transposed, at(map), at(&mixed));
+        let kernel = self.kernel("mix_maps");
+        (self.gpu).launch_each(kernel, self.elements(), arguments)?;
         Ok(mixed)
     }
 
@@ -118,40 +108,24 @@ impl Maps<'_> {
         dmatrix: Address,
     ) -> Result<(), CudaError> {
         let heads = self.layout.of.heads;
-        let (step, queries) = (self.step as u32, self.queries as u32);
-        let arguments = (at(map), at(dmixed), dmatrix, step, queries);
+        let arguments = (self.arguments, at(map), at(dmixed), dmatrix);
         (self.gpu).launch(self.kernel("matrix_gradient"), (heads, heads, 1), arguments)
     }
 
     /// Weights of mixed scores, and the statistic of each query and head.
     fn weigh(&self, scores: &Buffer) -> Result<[Buffer; 2], CudaError> {
         let (weights, statistics) = (self.room()?, self.gpu.scratch(self.rows())?);
-        let arguments = (
-            self.arguments,
-            at(scores),
-            at(&weights),
-            at(&statistics),
-            self.step as u32,
-            self.rows() as u32,
-        );
+        let arguments = (self.arguments, at(scores), at(&weights), at(&statistics));
         let kernel = self.kernel("weigh");
-        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)?;
+        (self.gpu).launch_rows(kernel, self.rows(), arguments)?;
         Ok([weights, statistics])
     }
 
     /// Writes the product of a map with keys or values.
     fn apply_rows(&self, map: &Buffer, others: Others, out: Matrix) -> Result<(), CudaError> {
-        let arguments = (
-            self.arguments,
-            at(map),
-            others as u32,
-            out.start,
-            out.step as u32,
-            self.step as u32,
-            self.rows() as u32,
-        );
+        let arguments = (self.arguments, at(map), others as u32, out);
         let kernel = self.kernel("apply_rows");
-        (self.gpu).launch(kernel, Self::warps(self.rows()), arguments)
+        (self.gpu).launch_rows(kernel, self.rows(), arguments)
     }
 
     /// Writes the product of a transposed map with rows, `[queries, width]`: the gradient of keys or values.
@@ -161,19 +135,9 @@ impl Maps<'_> {
         rows: Matrix,
         out: Matrix,
     ) -> Result<(), CudaError> {
-        let arguments = (
-            self.arguments,
-            at(map),
-            others as u32,
-            rows.start,
-            rows.step as u32,
-            out.start,
-            out.step as u32,
-            self.step as u32,
-            self.queries as u32,
-        );
-        let blocks = Self::warps(self.queries * self.layout.of.kv_heads);
-        (self.gpu).launch(self.kernel("apply_columns"), blocks, arguments)
+        let arguments = (self.arguments, at(map), others as u32, rows, out);
+        let count = self.queries() * self.layout.of.kv_heads;
+        (self.gpu).launch_rows(self.kernel("apply_columns"), count, arguments)
     }
 
     fn attend(
@@ -186,7 +150,7 @@ impl Maps<'_> {
         let [weights, statistics] = self.weigh(&mixed_scores)?;
         let mixed_weights = self.mix(&matrices.after, false, &weights)?;
         let width = self.layout.of.width();
-        let out = self.gpu.scratch(self.queries * width)?;
+        let out = self.gpu.scratch(self.queries() * width)?;
         self.apply_rows(&mixed_weights, Others::Values, Matrix::new(at(&out), width))?;
         let maps = TalkingMaps {
             scores,
@@ -199,10 +163,8 @@ impl Maps<'_> {
 
     /// Writes the sum of each key's column of a map, `[keys, heads]`, or subtracts it.
     fn sum_columns(&self, map: &Buffer, subtract: bool, sums: Address) -> Result<(), CudaError> {
-        let (step, rows) = (self.step as u32, self.rows());
-        let subtract = u32::from(subtract);
-        let arguments = (self.arguments, at(map), subtract, sums, step, rows as u32);
-        (self.gpu).launch_each(self.kernel("sum_columns"), rows, arguments)
+        let arguments = (self.arguments, at(map), u32::from(subtract), sums);
+        (self.gpu).launch_each(self.kernel("sum_columns"), self.rows(), arguments)
     }
 
     /// From the gradients of weights, in place, to those of mixed scores. Writes those of what was added to them, and
@@ -214,27 +176,24 @@ impl Maps<'_> {
         daddends: Address,
     ) -> Result<Buffer, CudaError> {
         let along = self.gpu.scratch(self.rows())?;
-        let (step, rows) = (self.step as u32, self.rows());
+        let scores = at(&maps.mixed_scores);
         let arguments = (
             self.arguments,
-            at(&maps.mixed_scores),
+            scores,
             at(&maps.weights),
             at(d),
             at(&along),
             daddends,
-            step,
-            rows as u32,
         );
         let kernel = self.kernel("weigh_backward");
-        (self.gpu).launch(kernel, Self::warps(rows), arguments)?;
+        (self.gpu).launch_rows(kernel, self.rows(), arguments)?;
         if self.layout.of.forgets() {
             self.sum_columns(d, true, daddends)?;
         }
         if self.layout.of.scoring.softcap.is_some() {
-            let scores = at(&maps.mixed_scores);
-            let arguments = (self.arguments, scores, at(d), step, self.queries as u32);
+            let arguments = (self.arguments, scores, at(d));
             let kernel = self.kernel("cap_backward");
-            (self.gpu).launch_each(kernel, rows * self.step, arguments)?;
+            (self.gpu).launch_each(kernel, self.elements(), arguments)?;
         }
         Ok(along)
     }
@@ -247,9 +206,11 @@ fn maps_of<'a>(gpu: &'a Gpu, attention: &'a Attention, qkv: Qkv) -> Maps<'a> {
     Maps {
         gpu,
         layout: &attention.layout,
-        arguments: (attention.layout).arguments(qkv, [NULL, positions], dropout),
-        queries,
-        step: attention.keys.longest(),
+        arguments: MapArguments {
+            heads: (attention.layout).arguments(qkv, [NULL, positions], dropout),
+            step: attention.keys.longest as u32,
+            queries: queries as u32,
+        },
     }
 }
 
@@ -274,9 +235,11 @@ pub fn attend_to_cache(
     let maps = Maps {
         gpu,
         layout: &cache.layout,
-        arguments: cache.arguments(queries, visible),
-        queries: visible.queries(),
-        step: visible.most(),
+        arguments: MapArguments {
+            heads: cache.arguments(queries, visible),
+            step: visible.most as u32,
+            queries: visible.queries() as u32,
+        },
     };
     let (output, _) = maps.attend(matrices, queries)?;
     Ok(output.out)
@@ -288,7 +251,7 @@ pub fn backward(
     (attention, qkv): (&Attention, Qkv),
     (maps, matrices): (&TalkingMaps, &TalkingWeights<f32, Cuda>),
     dout: &Buffer,
-    (dqkv, biases): (Qkv, BiasGradients),
+    (dqkv, dposition): (Qkv, Address),
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<Buffer, CudaError> {
     let of = maps_of(gpu, attention, qkv);
@@ -299,16 +262,12 @@ pub fn backward(
     let dafter = gradient_address(gradients, &matrices.after)?;
     of.matrix_gradient(&maps.weights, &dmixed, dafter)?;
     let d = of.mix(&matrices.after, true, &dmixed)?;
-    let daddends = match attention.layout.of.forgets() {
-        true => dqkv.sums.start,
-        false => biases.relative,
-    };
-    let along = of.weigh_backward(maps, &d, daddends)?;
+    let along = of.weigh_backward(maps, &d, dqkv.addends.start)?;
     let dbefore = gradient_address(gradients, &matrices.before)?;
     of.matrix_gradient(&maps.scores, &d, dbefore)?;
     let dscores = of.mix(&matrices.before, true, &d)?;
-    if biases.position != NULL {
-        of.sum_columns(&dscores, false, biases.position)?;
+    if dposition != NULL {
+        of.sum_columns(&dscores, false, dposition)?;
     }
     of.apply_rows(&dscores, Others::Keys, dqkv.queries)?;
     of.apply_columns((&dscores, Others::Keys), qkv.queries, dqkv.keys)?;

@@ -13,7 +13,6 @@ pub(super) static TRANSFORMS: Source = Source {
     name: "transform",
     text: include_str!("transform.cu"),
     constant: "HEAD_DIM",
-    kernels: &["rotate", "activate", "activate_backward"],
 };
 
 impl HeadLayout {
@@ -35,15 +34,13 @@ impl HeadLayout {
         let Some(activation) = self.activation() else {
             return Ok(());
         };
-        let (columns, step) = (of.width(&self.of), of.heads.step as u32);
-        let (start, rows) = (of.heads.start, of.rows as u32);
-        let arguments = (start, step, columns as u32, rows, activation);
+        let columns = of.width(&self.of);
+        let arguments = (of.heads, columns as u32, of.rows as u32, activation);
         let kernel = TRANSFORMS.kernel(self.of.head_dim, "activate");
         gpu.launch_each(kernel, of.rows * columns, arguments)
     }
 
-    /// Backward of [`Self::transform`], in place; `heads` are the transformed rows, with the strides of
-    /// their gradients.
+    /// Backward of [`Self::transform`], in place; `heads` are the transformed rows.
     pub fn transform_backward(
         &self,
         gpu: &Gpu,
@@ -56,15 +53,9 @@ impl HeadLayout {
         let Some(activation) = self.activation() else {
             return Ok(());
         };
-        let (columns, to) = (gradients.width(&self.of), gradients.heads);
-        let arguments = (
-            to.start,
-            heads.start,
-            to.step as u32,
-            columns as u32,
-            gradients.rows as u32,
-            activation,
-        );
+        let columns = gradients.width(&self.of);
+        let (rows, of_gradients) = (gradients.rows as u32, gradients.heads);
+        let arguments = (of_gradients, heads, columns as u32, rows, activation);
         let kernel = TRANSFORMS.kernel(self.of.head_dim, "activate_backward");
         gpu.launch_each(kernel, gradients.rows * columns, arguments)
     }
@@ -81,8 +72,7 @@ impl HeadLayout {
         let columns = of.width(&self.of);
         let count = of.rows * columns / 2;
         let arguments = (
-            of.heads.start,
-            of.heads.step as u32,
+            of.heads,
             columns as u32,
             positions,
             of.rows as u32,
@@ -90,10 +80,7 @@ impl HeadLayout {
             rotary.channels as u32,
             sign,
         );
-        gpu.launch_each(
-            TRANSFORMS.kernel(self.of.head_dim, "rotate"),
-            count,
-            arguments,
-        )
+        let kernel = TRANSFORMS.kernel(self.of.head_dim, "rotate");
+        gpu.launch_each(kernel, count, arguments)
     }
 }

@@ -70,10 +70,10 @@ pub(crate) struct NewOfSequence<'a> {
     pub own: Range<usize>,
 }
 
-impl NewOfSequence<'_> {
+impl<'a> NewOfSequence<'a> {
     /// The new keys in their order.
-    pub fn keys(&self) -> impl Iterator<Item = Range<usize>> {
-        self.prefix.iter().chain([&self.own]).cloned()
+    pub fn keys(&self) -> impl Iterator<Item = Range<usize>> + use<'a> {
+        self.prefix.iter().cloned().chain([self.own.clone()])
     }
 }
 

@@ -6,16 +6,16 @@ use dfdx::tensor::{Cuda, CudaError, PutTape, Tape, Tensor, ZerosTensor};
 
 use super::{EmbeddingOp, TableShape};
 use crate::ops::Stream;
-use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
+use crate::ops::bridge::cuda::{address, gradient_address, start_of};
+use crate::ops::bridge::take_gradient;
 use crate::ops::cuda::kernels::Source;
-use crate::ops::cuda::{Address, DeviceDropout, Gpu, NULL, at, gpu};
+use crate::ops::cuda::{Address, Gpu, NULL, at, gpu};
 use crate::ops::dropout::Dropout;
 
 pub static TABLES: Source = Source {
     name: "tables",
     text: include_str!("kernel.cu"),
     constant: "WIDTH",
-    kernels: &["embed", "gather_gradients", "add_to_rows"],
 };
 
 /// Tokens summed by a block: rows that many tokens use are divided among several blocks.
@@ -92,7 +92,7 @@ fn add_rows<const EMBED: usize>(
         position_table,
         positions,
         address(&x),
-        DeviceDropout::from(dropout),
+        dropout,
         count as u32,
     );
     gpu.launch_each(TABLES.kernel(EMBED, "embed"), count, arguments)?;
@@ -152,21 +152,10 @@ impl Readers {
         let spans = gpu.upload(self.spans.into_flattened())?;
         let owners = gpu.upload(self.owners.into_flattened())?;
         let shares = gpu.scratch(blocks * EMBED)?;
-        gpu.launch(
-            TABLES.kernel(EMBED, "gather_gradients"),
-            (blocks, 1, 1),
-            (
-                dx,
-                at(&order),
-                at(&spans),
-                at(&shares),
-                DeviceDropout::from(dropout),
-            ),
-        )?;
-        gpu.launch(
-            TABLES.kernel(EMBED, "add_to_rows"),
-            (rows, 1, 1),
-            (at(&shares), at(&owners), to),
-        )
+        let arguments = (dx, at(&order), at(&spans), at(&shares), dropout);
+        let kernel = TABLES.kernel(EMBED, "gather_gradients");
+        gpu.launch(kernel, (blocks, 1, 1), arguments)?;
+        let arguments = (at(&shares), at(&owners), to);
+        gpu.launch(TABLES.kernel(EMBED, "add_to_rows"), (rows, 1, 1), arguments)
     }
 }

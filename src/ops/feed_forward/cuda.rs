@@ -6,7 +6,7 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 use super::{Activation, FeedForward, FeedForwardOp};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::address;
-use crate::ops::cuda::linear::{apply_without_bias, back, back_without_bias};
+use crate::ops::cuda::linear::{back, back_through, weight};
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_apply, try_residual};
@@ -54,13 +54,13 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
         let before = gpu.scratch(tokens * self.hidden_width())?;
         let after = gpu.scratch(tokens * HIDDEN)?;
         for (layer, hidden) in self.hidden_layers().zip(self.columns(&before)) {
-            apply_without_bias(gpu, layer, tokens, normed, hidden)?;
+            gpu.apply(weight(&layer.weight), tokens, normed, hidden)?;
         }
         let (kernel, sizes) = (self.kernels()[0], [tokens, HIDDEN]);
-        let rows = Rows { gpu, width: EMBED };
+        let rows = Rows::of(gpu, EMBED);
         rows.activate(kernel, (&before, self.hidden_biases()), &after, sizes)?;
         let hidden = Matrix::new(at(&after), HIDDEN);
-        apply_without_bias(gpu, &self.contract, tokens, hidden, out)?;
+        gpu.apply(weight(&self.contract.weight), tokens, hidden, out)?;
         Ok([before, after])
     }
 
@@ -73,9 +73,11 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let factors = (ends.dout, Matrix::new(at(&after), HIDDEN));
-        let dafter = back_without_bias(gpu, &self.contract, tokens, factors, gradients)?;
+        let dafter = gpu.scratch(tokens * HIDDEN)?;
+        let to = (Matrix::new(at(&dafter), HIDDEN), Destination::Overwrite);
+        back_through(gpu, &self.contract.weight, tokens, factors, to, gradients)?;
         let (kernel, sizes) = (self.kernels()[1], [tokens, HIDDEN]);
-        let rows = Rows { gpu, width: EMBED };
+        let rows = Rows::of(gpu, EMBED);
         rows.activate(kernel, (&before, self.hidden_biases()), &dafter, sizes)?;
         // The gradient of a gated layer's two outputs has replaced them.
         let dhidden = match self.activation {
@@ -93,13 +95,14 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
 }
 
 impl<const EMBED: usize, const HIDDEN: usize> FeedForward<EMBED, HIDDEN, f32, Cuda> {
-    /// The kernels of the activation, forward and backward.
-    fn kernels(&self) -> [&'static str; 2] {
-        match self.activation {
-            Activation::Gelu => ["gelu", "gelu_backward"],
-            Activation::SquaredRelu => ["squared_relu", "squared_relu_backward"],
+    /// The kernels of the activation, forward and backward, and whether they square a ReLU.
+    fn kernels(&self) -> [(&'static str, bool); 2] {
+        let squared = self.activation == Activation::SquaredRelu;
+        let names = match self.activation {
+            Activation::Gelu | Activation::SquaredRelu => ["activate", "activate_backward"],
             Activation::SwiGlu => ["swiglu", "swiglu_backward"],
-        }
+        };
+        names.map(|name| (name, squared))
     }
 
     /// Addresses of the biases of the gate, null without one, and of [`Self::expand`].

@@ -10,11 +10,9 @@ use crate::ops::attention::AttentionWeights;
 use crate::ops::cuda::delta::Corrected;
 use crate::ops::cuda::forget::ForgetGates;
 use crate::ops::cuda::heads::{Attention, Qkv};
-use crate::ops::cuda::linear::{
-    Joined, Layer, apply_without_bias, back_without_bias, project, project_back,
-};
+use crate::ops::cuda::linear::{Joined, Layer, back_through, project, weight};
 use crate::ops::cuda::parts::{Gated, QkHeads};
-use crate::ops::cuda::products::Matrix;
+use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::sublayer::{Branch, BranchBackward};
 use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at};
 
@@ -70,7 +68,7 @@ impl<const EMBED: usize, const STREAMS: usize> AttentionBranch<EMBED, STREAMS> {
     }
 
     /// Their views, with the running sums of forget gates, or the gradients of all these.
-    fn qkv(&self, heads: &[Buffer; STREAMS], sums: Matrix) -> Qkv {
+    fn qkv(&self, heads: &[Buffer; STREAMS], addends: Matrix) -> Qkv {
         let rows = |stream: usize| Matrix::new(at(&heads[stream]), self.step(stream));
         let layout = self.weights.layout;
         let (queries, first) = (rows(0), if STREAMS == 1 { layout.width() } else { 0 });
@@ -84,7 +82,7 @@ impl<const EMBED: usize, const STREAMS: usize> AttentionBranch<EMBED, STREAMS> {
             queries,
             keys,
             values,
-            sums,
+            addends,
         }
     }
 
@@ -205,9 +203,15 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let heads = self.scratch(gpu, of_streams)?;
         let qkv = self.qkv(&heads, self.sums(forget.as_ref()));
         let (by_map, mut inputs) = (layout.by_map(), vec![]);
+        let norm = by_map.qk_norm(of.qk_norm.as_ref());
         for (stream, (compared, positions)) in self.compared(qkv).into_iter().enumerate() {
             joined[stream].apply(gpu, compared.rows, from[stream], compared.heads)?;
-            inputs.push(by_map.normalise(gpu, compared, of.qk_norm.as_ref(), true)?);
+            let before = compared.rows * compared.width(&by_map.of);
+            let before = gpu.scratch_if(norm.is_some(), before)?;
+            if let Some(norm) = norm {
+                by_map.normalise(gpu, norm, compared, at(&before))?;
+            }
+            inputs.push(before);
             by_map.transform(gpu, compared, positions)?;
         }
         if let Some(table) = &of.positions {
@@ -218,7 +222,7 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let gate = (of.gate.as_ref(), kept.output());
         let gated = Gated::new(gpu, layout, gate, (normed, tokens))?;
         let output = (gated.as_ref()).map_or(kept.output(), |gated| &gated.output);
-        apply_without_bias(gpu, &of.proj, tokens, self.output(output), out)?;
+        gpu.apply(weight(&of.proj.weight), tokens, self.output(output), out)?;
         Ok(Saved {
             joined,
             heads,
@@ -243,19 +247,18 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let heads = saved.kept.output();
         let output = saved.gated.as_ref().map_or(heads, |gated| &gated.output);
         let factors = (ends.dout, self.output(output));
-        let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
+        let dout = gpu.scratch(tokens * of.layout.width())?;
+        let to = (self.output(&dout), Destination::Overwrite);
+        back_through(gpu, &of.proj.weight, tokens, factors, to, gradients)?;
         let gated = saved.gated.as_ref();
         let dgates = gated.map(|gated| gated.backward(gpu, layout, (heads, &dout), tokens));
         let dgates = dgates.transpose()?;
 
         let dheads = self.scratch(gpu, of_streams)?;
-        let dsums = match &saved.forget {
-            None => None,
-            Some(_) => Some(gpu.scratch(of_streams[Self::KEYS] * of.layout.heads)?),
-        };
-        let of_sums = dsums.as_ref().map_or(NULL, at);
+        let numbers = of_streams[Self::KEYS] * of.layout.heads;
+        let dsums = gpu.scratch_if(saved.forget.is_some(), numbers)?;
         let qkv = self.qkv(&saved.heads, self.sums(saved.forget.as_ref()));
-        let dqkv = self.qkv(&dheads, Matrix::new(of_sums, of.layout.heads));
+        let dqkv = self.qkv(&dheads, Matrix::new(at(&dsums), of.layout.heads));
         let (met, back) = ((qkv, &saved.kept), (&dout, dqkv));
         let dscores = of.attend_backward(gpu, attention, met, back, gradients)?;
         if let Some((table, dscores)) = of.positions.as_ref().zip(dscores) {
@@ -272,15 +275,17 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         );
         for (stream, (back, positions)) in self.compared(dqkv).into_iter().enumerate() {
             by_map.transform_backward(gpu, (back, made[stream].0.heads), positions)?;
-            let kept = (back, saved.inputs[stream].as_ref());
-            by_map.normalise_backward(gpu, kept, of.qk_norm.as_ref(), gradients)?;
+            let norm = by_map.qk_norm(of.qk_norm.as_ref());
+            if let Some((norm, before)) = norm.zip(saved.inputs[stream].as_ref()) {
+                by_map.normalise_backward(gpu, norm, (back, before), gradients)?;
+            }
             let (factors, dinput) = ((back.heads, ends.inputs[stream]), ends.dinputs[stream]);
             (saved.joined[stream]).back(gpu, back.rows, factors, dinput, &to[stream])?;
         }
         let ends_of = |stream: usize| [ends.inputs[stream], ends.dinputs[stream].0];
         if let Some((gates, layer)) = saved.forget.as_ref().zip(of.forget.as_ref()) {
-            let further = delta.as_ref().and_then(|delta| delta.sums.as_ref());
-            let dsums = [of_sums, further.map_or(NULL, at)];
+            let further = delta.as_ref().map_or(NULL, |delta| at(&delta.sums));
+            let dsums = [at(&dsums), further];
             let (tokens, rows) = (of_streams[Self::KEYS], attention.keys.rows());
             let stream = (ends_of(Self::KEYS), tokens, rows);
             gates.backward(gpu, (layout, layer), dsums, stream, gradients)?;
@@ -289,8 +294,10 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<EMBED, STREAMS>
         let of_gates = (&of.gate, dgates.as_ref(), 0);
         for (projection, d, stream) in [(&of.beta, dbeta, Self::KEYS), of_gates] {
             if let Some((projection, d)) = projection.as_ref().zip(d) {
-                let ([input, dinput], rows) = (ends_of(stream), of_streams[stream]);
-                project_back(gpu, projection, rows, (d, input), dinput, gradients)?;
+                let ([input, dinput], of) = (ends_of(stream), &projection.weight);
+                let factors = (Matrix::new(at(d), weight(of).outputs), input);
+                let to = (dinput, Destination::Accumulate);
+                back_through(gpu, of, of_streams[stream], factors, to, gradients)?;
             }
         }
         Ok(())

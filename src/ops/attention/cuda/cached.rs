@@ -10,7 +10,7 @@ use crate::ops::attention::AttentionWeights;
 use crate::ops::bridge::cuda::address;
 use crate::ops::cuda::heads::HeadLayout;
 use crate::ops::cuda::kv_cache::{GpuKvCache, Positions, VisibleKeys};
-use crate::ops::cuda::linear::{Layer, apply_each, apply_without_bias, weight};
+use crate::ops::cuda::linear::{Layer, apply_each, weight};
 use crate::ops::cuda::parts::{Gated, QkHeads};
 use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::{NormedRows, Rows};
@@ -143,7 +143,9 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
             counts: counts.map(|heads| heads * maps),
             rows,
         };
-        by_map.normalise(gpu, of_maps, self.weights.qk_norm.as_ref(), false)?;
+        if let Some(norm) = by_map.qk_norm(self.weights.qk_norm.as_ref()) {
+            by_map.normalise(gpu, norm, of_maps, NULL)?;
+        }
         by_map.transform(gpu, of_maps, positions)
     }
 
@@ -162,7 +164,8 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         let heads = gated.map_or(heads, |gated| gated.output);
         let out = gpu.scratch(count * EMBED)?;
         let from = Matrix::new(at(&heads), proj.widths().0);
-        apply_without_bias(gpu, proj, count, from, stream_of::<EMBED>(&out))?;
+        let projection = weight(&proj.weight);
+        gpu.apply(projection, count, from, stream_of::<EMBED>(&out))?;
         let y = tokens.x.device().try_zeros_like(tokens.x.shape())?;
         let (x, branch) = ((address(&tokens.x), NULL), (at(&out), address(&proj.bias)));
         let rows = Rows { gpu, width: EMBED };

@@ -4,8 +4,9 @@ use dfdx::tensor::{Cuda, CudaError, Gradients};
 
 use crate::ops::attention::{AttentionWeights, BUCKETS};
 use crate::ops::bridge::cuda::gradient_address;
-use crate::ops::cuda::heads::{Attention, AttentionOutput, BiasGradients, HeadLayout, Qkv};
+use crate::ops::cuda::heads::{Attention, AttentionOutput, HeadLayout, Qkv};
 use crate::ops::cuda::kv_cache::{GpuKvCache, VisibleKeys};
+use crate::ops::cuda::parts::OUTPUT_NORM;
 use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::talking::{self, TalkingMaps};
@@ -57,7 +58,8 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
                 Ok((out, Some(heads)))
             }
             None if layout.of.head_norm => {
-                let before = layout.normalise_outputs(gpu, &out, tokens)?;
+                let before = gpu.scratch(tokens * layout.of.width())?;
+                layout.normalise(gpu, OUTPUT_NORM, layout.outputs(&out, tokens), at(&before))?;
                 Ok((before, Some(out)))
             }
             None => Ok((out, None)),
@@ -79,7 +81,8 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
             return Ok(Some(dmaps));
         }
         if layout.of.head_norm {
-            layout.normalise_outputs_backward(gpu, (dout, out), tokens, gradients)?;
+            let back = (layout.outputs(dout, tokens), out);
+            layout.normalise_backward(gpu, OUTPUT_NORM, back, gradients)?;
         }
         Ok(None)
     }
@@ -93,17 +96,17 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
     ) -> Result<KeptHeads, CudaError> {
         let (layout, tokens) = (&attention.layout, attention.queries.tokens());
         let (qkv, _spread) = self.by_map(gpu, layout, (qkv, tokens))?;
-        let (attended, talking) = match &self.talking {
+        let (mut attended, talking) = match &self.talking {
             None => (attention.attend(gpu, qkv)?, None),
             Some(of) => {
                 let (attended, maps) = talking::attend(gpu, attention, qkv, of)?;
                 (attended, Some(maps))
             }
         };
-        let AttentionOutput { out, statistics } = attended;
-        let (out, normed) = self.norm(gpu, layout, (out, tokens))?;
+        let normed;
+        (attended.out, normed) = self.norm(gpu, layout, (attended.out, tokens))?;
         Ok(KeptHeads {
-            attended: AttentionOutput { out, statistics },
+            attended,
             normed,
             talking,
         })
@@ -141,34 +144,39 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<Option<Buffer>, CudaError> {
         let (layout, attended) = (&attention.layout, &kept.attended);
-        let tokens @ [queries, keys] = [&attention.queries, &attention.keys].map(|of| of.tokens());
+        let [queries, keys] = [&attention.queries, &attention.keys].map(|of| of.tokens());
         let back = (&attended.out, dout, queries);
         let dmaps = self.norm_backward(gpu, layout, back, gradients)?;
         let dout = dmaps.as_ref().unwrap_or(dout);
         let (qkv, _spread) = self.by_map(gpu, layout, (qkv, queries))?;
-        let difference = self.difference.as_ref();
-        let joint = difference.map(|of| of.map_gradients(gpu, layout, tokens));
-        let joint = joint.transpose()?;
-        let to = (joint.as_ref()).map_or(dqkv, |joint| joint.qkv(layout, dqkv));
 
-        let shares = self.shares(gpu, layout, queries)?;
-        let dposition = match layout.position_bias {
-            NULL => None,
-            _ => Some(gpu.scratch(keys * layout.of.all_maps())?),
+        // Gradients of what each map has of its own, and shares of those of the biases.
+        let (difference, maps) = (self.difference.as_ref(), layout.of.all_maps());
+        let (width, are_two) = (layout.output_width(), difference.is_some());
+        let dqueries = gpu.scratch_if(are_two, queries * width)?;
+        let dsums = gpu.scratch_if(are_two && layout.of.forgets(), keys * maps)?;
+        let shares = gpu.scratch_if(self.relative.is_some(), queries * BUCKETS * maps)?;
+        let dposition = gpu.scratch_if(layout.position_bias != NULL, keys * maps)?;
+        let matrix_or = |of: Option<&Buffer>, step: usize, otherwise: Matrix| {
+            of.map_or(otherwise, |of| Matrix::new(at(of), step))
         };
-        let biases = BiasGradients {
-            relative: shares.as_ref().map_or(NULL, at),
-            position: dposition.as_ref().map_or(NULL, at),
+        let to = Qkv {
+            queries: matrix_or(dqueries.as_ref(), width, dqkv.queries),
+            addends: matrix_or(dsums.as_ref().or(shares.as_ref()), maps, dqkv.addends),
+            ..dqkv
         };
+        let to = (to, at(&dposition));
         let along = match self.talking.as_ref().zip(kept.talking.as_ref()) {
-            None => attention.backward(gpu, qkv, (attended, dout), (to, biases))?,
+            None => attention.backward(gpu, qkv, (attended, dout), to)?,
             Some((of, maps)) => {
-                let maps = (maps, of);
-                talking::backward(gpu, (attention, qkv), maps, dout, (to, biases), gradients)?
+                talking::backward(gpu, (attention, qkv), (maps, of), dout, to, gradients)?
             }
         };
-        if let Some((of, joint)) = difference.zip(joint) {
-            of.join(gpu, layout, (&joint, dqkv), tokens)?;
+        if let Some((of, dqueries)) = difference.zip(dqueries) {
+            of.gather(gpu, layout, (&dqueries, queries), dqkv.queries)?;
+        }
+        if let Some((of, dsums)) = difference.zip(dsums) {
+            of.sum(gpu, &dsums, dqkv.addends.start, keys * layout.of.heads)?;
         }
         if let Some(shares) = shares {
             self.relative_backward(gpu, layout, (shares, queries), gradients)?;
@@ -180,19 +188,7 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
         Ok(dposition)
     }
 
-    /// Room for each query's share of the gradients of relative positions: `[queries, 32, maps]`.
-    fn shares(
-        &self,
-        gpu: &Gpu,
-        layout: &HeadLayout,
-        queries: usize,
-    ) -> Result<Option<Buffer>, CudaError> {
-        let count = queries * BUCKETS * layout.of.all_maps();
-        let room = self.relative.as_ref().map(|_| gpu.scratch(count));
-        room.transpose()
-    }
-
-    /// Accumulates the gradients of relative positions, given these shares.
+    /// Accumulates the gradients of relative positions, given the share of each query, `[queries, 32, maps]`.
     fn relative_backward(
         &self,
         gpu: &Gpu,
@@ -212,7 +208,6 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
         };
         let to = [(gradient_address(gradients, table)?, width)];
         // The kernel does not depend on the width it is compiled for.
-        let rows = Rows { gpu, width: EMBED };
-        rows.add_column_sums(Matrix::new(at(&shares), width), queries, &to)
+        Rows::of(gpu, EMBED).add_column_sums(Matrix::new(at(&shares), width), queries, &to)
     }
 }
