@@ -134,15 +134,11 @@ extern "C" __global__ void add_to_each(Matrix to, u32 rows, Vectors from) {
     if (i < rows * columns) to.row(i / columns)[i % columns] += *element_of(from, i % columns);
 }
 
-// y = x + dropout(branch + bias), for the rows `picked` of x or its first rows; dropout index: row * WIDTH
-// + column.
-extern "C" __global__ void residual(const float* x, const u32* picked, const float* branch, const float* bias,
-                                    float* y, Dropout dropout, u32 count) {
+// y = x + dropout(branch + bias); dropout index: row * WIDTH + column.
+extern "C" __global__ void residual(const float* x, const float* branch, const float* bias, float* y, Dropout dropout,
+                                    u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    const u32 row = i / WIDTH, column = i % WIDTH;
-    const float from = x[(size_t)(picked ? picked[row] : row) * WIDTH + column];
-    y[i] = from + (branch[i] + bias[column]) * kept(dropout, i);
+    if (i < count) y[i] = x[i] + (branch[i] + bias[i % WIDTH]) * kept(dropout, i);
 }
 
 // Backward of dropout: the gradient of the branch from the gradient of the sum.

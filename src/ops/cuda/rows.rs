@@ -189,18 +189,17 @@ impl<'a> Rows<'a> {
         (self.gpu).launch_each(kernel, rows * from.length(), (to, rows as u32, from))
     }
 
-    /// `y = x + dropout(branch + bias)`, for the rows of `x` that `picked` lists, or the first if that is
-    /// null.
+    /// `y = x + dropout(branch + bias)`.
     pub fn residual(
         &self,
-        (x, picked): (Address, Address),
+        x: Address,
         (branch, bias): (Address, Address),
         y: Address,
         dropout: Dropout,
         rows: usize,
     ) -> Result<(), CudaError> {
         let count = rows * self.width;
-        let arguments = (x, picked, branch, bias, y, dropout, count as u32);
+        let arguments = (x, branch, bias, y, dropout, count as u32);
         (self.gpu).launch_each(self.kernel("residual"), count, arguments)
     }
 

@@ -171,7 +171,7 @@ fn forward<const EMBED: usize, const STREAMS: usize, B: Branch<EMBED, STREAMS>>(
         address(&streams[0]),
         (at(&out), address(branch.last_bias())),
     );
-    rows.residual((x, NULL), added, address(y), dropout, tokens[0])?;
+    rows.residual(x, added, address(y), dropout, tokens[0])?;
     Ok((normed, saved))
 }
 

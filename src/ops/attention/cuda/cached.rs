@@ -167,7 +167,7 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         let projection = weight(&proj.weight);
         gpu.apply(projection, count, from, stream_of::<EMBED>(&out))?;
         let y = tokens.x.device().try_zeros_like(tokens.x.shape())?;
-        let (x, branch) = ((address(&tokens.x), NULL), (at(&out), address(&proj.bias)));
+        let (x, branch) = (address(&tokens.x), (at(&out), address(&proj.bias)));
         let rows = Rows { gpu, width: EMBED };
         rows.residual(x, branch, address(&y), Dropout::NONE, count)?;
         Ok(y)
