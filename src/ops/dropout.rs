@@ -11,8 +11,9 @@ use {
     dfdx::tensor_ops::{Device, TryAdd, TryMul},
 };
 
-/// The dropout of one site of the network in one step: on a GPU, `struct Dropout` of common.cuh.
-#[repr(C)]
+/// The dropout of one site of the network in one step: on a GPU, `struct Dropout` of common.cuh, which has the two halves of
+/// the key, and so aligns it as one of them.
+#[repr(C, packed(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropout {
     key: u64,

@@ -25,7 +25,7 @@ struct DocumentRows {
 
 // `Dropout` of dropout.rs: the draw is a hash of key and index.
 struct Dropout {
-    unsigned long long key;
+    u32 key_low, key_high;
     u32 threshold;
     float scale;
 };
@@ -40,7 +40,7 @@ __device__ __forceinline__ u32 mix(u32 x) {
 // The dropout factor of the activation at `index`: 0, or 1 / (1 - probability).
 __device__ __forceinline__ float kept(Dropout dropout, u32 index) {
     if (dropout.threshold == 0) return 1.0f;
-    const u32 hash = mix(mix(index ^ (u32)dropout.key) + (u32)(dropout.key >> 32));
+    const u32 hash = mix(mix(index ^ dropout.key_low) + dropout.key_high);
     return hash >= dropout.threshold ? dropout.scale : 0.0f;
 }
 

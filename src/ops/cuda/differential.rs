@@ -34,10 +34,8 @@ impl DifferenceWeights<f32, Cuda> {
         layout: &HeadLayout,
         (queries, tokens): (Matrix, usize),
     ) -> Result<Buffer, CudaError> {
-        let (width, maps) = (
-            layout.of.width(),
-            gpu.scratch(tokens * layout.output_width())?,
-        );
+        let maps = gpu.scratch(tokens * layout.output_width())?;
+        let width = layout.of.width();
         let count = tokens * width;
         let arguments = (queries, width as u32, at(&maps), count as u32);
         gpu.launch_each(self.kernel("spread"), count, arguments)?;

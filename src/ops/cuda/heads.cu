@@ -299,10 +299,11 @@ __device__ __forceinline__ void pass_pieces(const Heads& h, const Piece* pieces,
 
 // Writes the gradients of keys and values, and of the position bias of each key, `dposition: [keys, maps]`, if there is
 // one. Subtracts from those of the sums of forget gates, `daddends`, what keys have, after queries have added their part.
-// A block has one head of keys, and loops over the maps that share it.
+// A block has one head of keys, and loops over the maps that share it. `dout` is no Matrix: with one, NVRTC 13.0 spills
+// registers of heads of 32 channels.
 extern "C" __global__ void BOUNDED
-attend_backward_keys(Heads h, Matrix dout, const float* statistics, const float* along, Matrix dkeys, Matrix dvalues,
-                     float* daddends, float* dposition, const float2* carries) {
+attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* statistics, const float* along, Matrix dkeys,
+                     Matrix dvalues, float* daddends, float* dposition, const float2* carries) {
     __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][CHUNK_STEP], douts[32][CHUNK_STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32], gradients[WARPS][ROWS][32];
     // The shared memory that every GPU gives a block without opting in for more. No other kernel here needs
@@ -324,7 +325,7 @@ attend_backward_keys(Heads h, Matrix dout, const float* statistics, const float*
     for (u32 member = 0; member < h.group; member++) {
         p = slice_of(h, blockIdx.x, blockIdx.y * h.group + member);
         const Side of_queries = {queries, h.queries + (size_t)p.first_query * h.query_step + p.column, h.query_step, p.queries};
-        const Side of_douts = {douts, dout.row(p.first_query) + p.column, dout.step, p.queries};
+        const Side of_douts = {douts, dout + (size_t)p.first_query * dout_step + p.column, dout_step, p.queries};
         float added[ROWS] = {}, of_position[ROWS] = {};
         for (u32 tile = start / 32 * 32; tile < end; tile += 32) {
             // Queries before a key do not attend to it.

@@ -315,7 +315,8 @@ impl Attention {
         )?;
         let of_keys = (
             arguments,
-            dout,
+            dout.start,
+            dout.step,
             statistics,
             at(&along),
             gradients.keys,

@@ -322,7 +322,7 @@ pub(crate) fn at(buffer: &impl Located) -> Address {
     buffer.start()
 }
 
-// SAFETY: the same fields in the same order as `struct Dropout` of common.cuh, by the same rules of alignment; there the
+// SAFETY: the same four words as `struct Dropout` of common.cuh, without padding: the key's lower half comes first, and the
 // bits of the scale are a float.
 unsafe impl DeviceRepr for Dropout {}
 
