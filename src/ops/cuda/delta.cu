@@ -3,8 +3,8 @@
 
 // Solves for the corrected values of one head over a document: with the errors
 // `e_i = x_i - Σ_j growth_ij (k_i · k_j) y_j` over the tokens j before i, `y_i = sigmoid(beta_i) e_i`. Values may be
-// overwritten by what is `corrected`; `errors: [tokens, heads * HEAD_DIM]` may be null. Tokens that are done are corrected
-// already.
+// overwritten by what is `corrected`; `errors: [tokens, heads * HEAD_DIM]` may be null. Tokens before
+// `rows.firsts` are corrected already.
 //
 // Backward is the same with the tokens in reverse: from the gradients of corrected values to those of the errors, which
 // are those of the values too.
@@ -12,8 +12,8 @@
 // A block goes through a document tile by tile, and a tile row by row. Its loops number tokens in the order in which
 // they are solved.
 template <bool REVERSED>
-__device__ void solve(const Heads& h, const Matrix& values, const Matrix& corrected, float* errors, const Matrix& beta,
-                      const DocumentRows& rows) {
+__device__ void solve(const Heads& h, const float* values, u32 value_step, float* corrected, u32 corrected_step,
+                      float* errors, const float* beta, u32 beta_step, const DocumentRows& rows) {
     __shared__ __align__(16) float keys[TILE][STEP], solved[TILE][STEP], others[32][CHUNK_STEP];
     __shared__ __align__(16) float retrieved[WARPS][ROWS][32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = blockIdx.y, column = head * HEAD_DIM;
@@ -23,7 +23,7 @@ __device__ void solve(const Heads& h, const Matrix& values, const Matrix& correc
     // The row of the token with number 0.
     const size_t origin = REVERSED ? rows.ends[blockIdx.x] - 1 : start;
     const float* of_keys = h.keys + origin * h.key_step + column;
-    float* to = corrected.row(origin) + column;
+    float* to = corrected + origin * corrected_step + column;
     for (u32 own = rows.firsts[blockIdx.x] - start; own < n; own += TILE) {
         __syncthreads();
         load<STEP - 4>(keys, of_keys, sign * (int)h.key_step, own, n, TILE);
@@ -35,7 +35,7 @@ __device__ void solve(const Heads& h, const Matrix& values, const Matrix& correc
                 const u32 channel = lane + 32 * i;
                 error[r][i] = 0.0f;
                 if (token < n && channel < HEAD_DIM)
-                    error[r][i] = values.row(origin + (long long)sign * token)[column + channel];
+                    error[r][i] = values[(long long)(origin + (long long)sign * token) * value_step + column + channel];
             }
         }
         // What the keys retrieve of the tiles before them, and last of their own.
@@ -61,7 +61,7 @@ __device__ void solve(const Heads& h, const Matrix& values, const Matrix& correc
 #pragma unroll
             for (int chunk = 0; chunk < CHUNKS; chunk++) {
                 __syncthreads();
-                load<CHUNK>(others, to, sign * (int)corrected.step, tile, own, 32, chunk * CHUNK);
+                load<CHUNK>(others, to, sign * (int)corrected_step, tile, own, 32, chunk * CHUNK);
                 __syncthreads();
                 add_weighted(error, retrieved[warp], others, lane, {0, 32}, chunk);
             }
@@ -73,14 +73,14 @@ __device__ void solve(const Heads& h, const Matrix& values, const Matrix& correc
                 const u32 row = warp * ROWS + r, token = own + row;
                 if (token >= n) continue;
                 const long long at = origin + (long long)sign * token;
-                const float part = sigmoid(beta.row(at)[head]);
+                const float part = sigmoid(beta[at * beta_step + head]);
 #pragma unroll
                 for (int i = 0; i < CHANNELS; i++) {
                     const u32 channel = lane + 32 * i;
                     if (channel >= HEAD_DIM) continue;
                     for (u32 other = 0; other < row; other++) error[r][i] += retrieved[warp][r][other] * solved[other][channel];
                     solved[row][channel] = part * error[r][i];
-                    corrected.row(at)[column + channel] = part * error[r][i];
+                    corrected[at * corrected_step + column + channel] = part * error[r][i];
                     if (errors != 0) errors[at * h.maps * HEAD_DIM + column + channel] = error[r][i];
                 }
             }
@@ -89,15 +89,17 @@ __device__ void solve(const Heads& h, const Matrix& values, const Matrix& correc
     }
 }
 
-extern "C" __global__ void correct(Heads h, Matrix values, Matrix corrected, float* errors, Matrix beta,
-                                   DocumentRows rows) {
-    solve<false>(h, values, corrected, errors, beta, rows);
+// Start and stride of matrices go to these two apart: as one argument each they cost registers.
+extern "C" __global__ void correct(Heads h, const float* values, u32 value_step, float* corrected, u32 corrected_step,
+                                   float* errors, const float* beta, u32 beta_step, DocumentRows rows) {
+    solve<false>(h, values, value_step, corrected, corrected_step, errors, beta, beta_step, rows);
 }
 
 // From the gradients of corrected values to those of the values; `errors` gets them before β.
-extern "C" __global__ void correct_backward(Heads h, Matrix values, Matrix corrected, float* errors, Matrix beta,
+extern "C" __global__ void correct_backward(Heads h, const float* values, u32 value_step, float* corrected,
+                                            u32 corrected_step, float* errors, const float* beta, u32 beta_step,
                                             DocumentRows rows) {
-    solve<true>(h, values, corrected, errors, beta, rows);
+    solve<true>(h, values, value_step, corrected, corrected_step, errors, beta, beta_step, rows);
 }
 
 // Writes the gradient of β before the sigmoid, `[tokens, heads]`, from the errors and their gradients before β,

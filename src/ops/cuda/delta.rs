@@ -45,7 +45,17 @@ impl HeadLayout {
         beta: Matrix,
         rows: DocumentRows,
     ) -> Result<(), CudaError> {
-        let arguments = (arguments, values, corrected, errors, beta, rows);
+        let arguments = (
+            arguments,
+            values.start,
+            values.step,
+            corrected.start,
+            corrected.step,
+            errors,
+            beta.start,
+            beta.step,
+            rows,
+        );
         let blocks = (rows.count as usize, self.of.heads, 1);
         gpu.launch(DELTA.kernel(self.of.head_dim, kernel), blocks, arguments)
     }
