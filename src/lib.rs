@@ -31,7 +31,7 @@
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function, [`train::schedule`]; the model applies it in `ops::adamw` |
 //! | [`model`] | [`model::Trainable`], its only interface; behind it `gpt.rs`, blocks, the layouts of attention, weights |
-//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::decoding` says what a decoding step brings (`ops::attention::kv_cache` is the cache); `ops::cuda` (built with that feature) is the GPU itself |
+//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::decoding` is the interface of incremental decoding (`ops::attention::kv_cache` is the KV cache); `ops::cuda` (built with that feature) is the GPU itself |
 //! | [`eval`] | batched decoding, [`eval::measures`] of answers, where heads look, scores of text |
 //! | [`explore`] | question 1 of the assignment as arithmetic: what an attention head can do |
 //! | [`metrics`] | the rows of every table, CSV, intervals; [`metrics::measured::Measured`]: the finished runs from which tables and figures are made |

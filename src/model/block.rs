@@ -119,7 +119,7 @@ impl<const EMBED: usize, const HIDDEN: usize, D: LabDevice<f32>> Block<EMBED, HI
     }
 
     /// The block for incremental decoding of `rows` sequences of at most `context` tokens:
-    /// `[new queries, EMBED]` and `[new tokens, EMBED]` → `[new queries, EMBED]`.
+    /// `[new queries, EMBED]` and `[new keys, EMBED]` → `[new queries, EMBED]`.
     pub(super) fn incremental(
         &self,
         rows: usize,

@@ -42,8 +42,8 @@ impl<const EMBED: usize, const VOCAB: usize, const CONTEXT: usize, N: Dtype, D: 
 impl<const EMBED: usize, const VOCAB: usize, const CONTEXT: usize, D: LabDevice<f32>>
     Embedding<EMBED, VOCAB, CONTEXT, f32, D>
 {
-    /// The input of the residual stream, `[batch tokens, EMBED]`, given the model's dropout: each site has its own key, the
-    /// embedding 0, layers from 1, and so do the sites within a layer.
+    /// The input of the residual stream, `[batch tokens, EMBED]`. `dropout` is the model's: the embedding is its site 0,
+    /// layers are its sites from 1 on, and each layer has sites of its own in turn.
     pub(super) fn try_embed_batch<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
@@ -53,7 +53,7 @@ impl<const EMBED: usize, const VOCAB: usize, const CONTEXT: usize, D: LabDevice<
         self.try_embed((&batch.tokens, &batch.positions()), dropout.at(0), tape)
     }
 
-    /// The same, `[tokens, EMBED]`, given token ids and their positions.
+    /// The same for token ids and their positions, `[tokens, EMBED]`; `dropout` is that of the embedding itself.
     pub(super) fn try_embed<T: Tape<f32, D>>(
         &self,
         at: (&[u32], &[usize]),

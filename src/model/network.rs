@@ -69,8 +69,8 @@ pub(super) fn fresh<M: Network<D>, D: LabDevice<f32>>(
 }
 
 /// A model during incremental decoding: logits for the token after the last own token of each sequence,
-/// `[sequences, VOCAB]`, given the ids of the new tokens. After a failure of the device it cannot be used any
-/// more.
+/// `[sequences, VOCAB]`, given the ids of the new tokens. Every new token is a query and a key: `queries` and `keys` are
+/// the same starts. After a failure of the device it cannot be used any more.
 pub(super) type IncrementalNetwork<'a, D> =
     Box<dyn FnMut(&[u32], &NewTokens<'_>) -> Result<Vec<f32>, <D as HasErr>::Err> + 'a>;
 
@@ -83,6 +83,7 @@ pub(super) struct LastTokens {
 
 impl LastTokens {
     pub(super) fn of(new: &NewTokens<'_>) -> Self {
+        new.check();
         let tokens: Vec<usize> = new.queries[1..].iter().map(|end| end - 1).collect();
         Self {
             positions: tokens.iter().map(|&token| new.positions[token]).collect(),
@@ -102,7 +103,7 @@ impl LastTokens {
         }
     }
 
-    /// The same call with these queries.
+    /// `new` with only these tokens as queries.
     pub(super) fn queries<'a>(&'a self, new: &NewTokens<'a>) -> NewTokens<'a> {
         NewTokens {
             queries: &self.starts,

@@ -64,7 +64,7 @@ pub(super) fn take_gradient<S: Shape, D: Storage<f32>>(
     device: &D,
     tensor: &Tensor<S, f32, D>,
 ) -> Result<D::Vec, D::Err> {
-    // A GPU has no buffers of no elements.
+    // CUDA cannot allocate zero elements.
     let placeholder = device.try_alloc_len(1)?;
     let slot = gradients.get_or_alloc_mut(tensor)?;
     Ok(std::mem::replace(slot, placeholder))

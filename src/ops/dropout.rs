@@ -11,8 +11,8 @@ use {
     dfdx::tensor_ops::{Device, TryAdd, TryMul},
 };
 
-/// The dropout of one site of the network in one step: on a GPU, `struct Dropout` of common.cuh, which has the two halves of
-/// the key, and so aligns it as one of them.
+/// The dropout of one site of the network in one step. Kernels take it as `struct Dropout` of common.cuh, which has the key
+/// as two words of 32 bits: hence the alignment of 4 bytes.
 #[repr(C, packed(4))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropout {

@@ -1,4 +1,5 @@
-//! How an attention sublayer caches tokens and attends to them, as functions of the stream after its norm.
+//! How an attention sublayer caches keys and values and attends to them, as functions of its streams, after the norm where
+//! it applies.
 //!
 //! `incremental.rs` is the sublayer around it, `kv_cache.rs` the layout of a cache in memory.
 
@@ -81,19 +82,19 @@ impl<'a> CachedAttention<'a> {
     }
 
     /// Cache entries of tokens at `positions`: `[tokens, EMBED]` → `[tokens, width]`, written.
-    pub fn cache_entries(&self, normed: &[f32], positions: &[usize], entries: &mut [f32]) {
+    pub fn cache_entries(&self, x: &[f32], positions: &[usize], entries: &mut [f32]) {
         let (kv, width) = (self.kv_entry(), self.width());
         let values = kv - self.layout.kv_width();
         if let Some(key) = &self.key {
-            apply(key, normed, entries, width);
+            apply(key, x, entries, width);
         }
-        apply(&self.value, normed, &mut entries[values..], width);
+        apply(&self.value, x, &mut entries[values..], width);
         if let Some(forget) = &self.forget {
-            apply(forget, normed, &mut entries[kv..], width);
+            apply(forget, x, &mut entries[kv..], width);
         }
         if let Some(beta) = &self.beta {
             let column = width - self.layout.heads;
-            apply(beta, normed, &mut entries[column..], width);
+            apply(beta, x, &mut entries[column..], width);
         }
         for (entry, &position) in entries.chunks_exact_mut(width).zip(positions) {
             (self.transform).apply(&mut entry[..values], Side::Keys, position);
@@ -113,19 +114,19 @@ impl<'a> CachedAttention<'a> {
     }
 
     /// Queries of tokens at `positions`, `[tokens, EMBED]` → `[tokens, queries_width]`, written.
-    pub fn queries(&self, normed: &[f32], positions: &[usize], queries: &mut [f32]) {
+    pub fn queries(&self, x: &[f32], positions: &[usize], queries: &mut [f32]) {
         let (width, step) = (self.layout.width(), self.queries_width());
-        apply(&self.query, normed, queries, step);
+        apply(&self.query, x, queries, step);
         if let Some(gate) = &self.gate {
-            apply(gate, normed, &mut queries[width..], step);
+            apply(gate, x, &mut queries[width..], step);
         }
         for (queries, &position) in queries.chunks_exact_mut(step).zip(positions) {
             (self.transform).apply(&mut queries[..width], Side::Queries, position);
         }
     }
 
-    /// The heads' outputs for the last tokens of a sequence, which are in the cache themselves: `[tokens, queries_width]` →
-    /// `[tokens, heads_width]`, written.
+    /// The heads' outputs for the last queries of a sequence, whose keys are all cached: `[queries, queries_width]` →
+    /// `[queries, heads_width]`, written.
     pub fn attend(&self, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
         let (width, step) = (self.layout.width(), self.queries_width());
         self.heads.attend(cache, (queries, step), heads);
@@ -230,7 +231,7 @@ impl CachedHeads<'_> {
                 }
             }
             Some(talking) => {
-                // The maps of all heads at once: the pool of scratch memory is asked once, not for every head.
+                // Two requests for scratch memory, however many heads there are: each takes the lock of the pool.
                 let cells = self.cells(cache, heads);
                 let [mut maps, mut mixed] =
                     [(); 2].map(|()| Scratch::new(self.layout.heads * cells));

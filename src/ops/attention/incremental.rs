@@ -55,7 +55,7 @@ impl CachedSublayer<'_> {
     ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
         new.check();
         let (x, keys) = (host(queries), keys.map_or(&[][..], host));
-        // Before the caches are taken out: their lengths are the positions of the keys.
+        // Before the caches are taken out: the positions of new keys start at their lengths.
         let entries = self.entries::<EMBED>(keys, new);
         let active = new.of_sequences().map(|new| ActiveSequence {
             cache: std::mem::take(&mut self.caches[new.sequence]),
@@ -94,7 +94,7 @@ impl CachedSublayer<'_> {
         normed
     }
 
-    /// Extends the caches of sequences by `entries`, which are all there before: a prefix may belong to a sequence of
+    /// Extends the caches of sequences by `entries`, which have all been computed: a prefix may belong to a sequence of
     /// another shard. Returns the output for their queries, `x`.
     fn attend<const EMBED: usize>(
         &self,

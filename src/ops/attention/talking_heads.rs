@@ -82,8 +82,8 @@ fn mix_cells<const COUNT: usize>(
     COUNT
 }
 
-/// The same where the matrices of the heads lie one after another, their first `cells` elements each: what is mixed every
-/// `of_step` elements, the results every `mixed_step`.
+/// The same for matrices one after another: those that are mixed start every `of_step` elements, the results every
+/// `mixed_step`, and only their first `cells` elements are used.
 pub(super) fn mix_heads(
     matrix: &[f32],
     (of, of_step): (&[f32], usize),
@@ -161,7 +161,7 @@ impl DocumentAttention for TalkingHeads {
     ) {
         let lengths = Self::lengths(&heads[0]);
         let [scores, maps, mixed] = cut(lengths.map(|length| length * heads.len()), kept);
-        let [cells, kept, _] = lengths;
+        let [cells, of_map, _] = lengths;
         for (head, scores) in heads.iter().zip(scores.chunks_exact_mut(cells)) {
             self.heads.products(head, 0, qkv, scores);
             head.hide(scores);
@@ -169,15 +169,15 @@ impl DocumentAttention for TalkingHeads {
         mix_heads(
             host(&self.weights.before),
             (scores, cells),
-            (maps, kept),
+            (maps, of_map),
             cells,
         );
-        for (head, map) in heads.iter().zip(maps.chunks_exact_mut(kept)) {
+        for (head, map) in heads.iter().zip(maps.chunks_exact_mut(of_map)) {
             self.heads.scores_to_weights(head, 0, qkv, map);
         }
         mix_heads(
             host(&self.weights.after),
-            (maps, kept),
+            (maps, of_map),
             (mixed, cells),
             cells,
         );

@@ -89,7 +89,7 @@ __device__ void solve(const Heads& h, const float* values, u32 value_step, float
     }
 }
 
-// Start and stride of matrices go to these two apart: as one argument each they cost registers.
+// These two take the start and stride of a matrix as separate arguments: passing a `Matrix` costs registers.
 extern "C" __global__ void correct(Heads h, const float* values, u32 value_step, float* corrected, u32 corrected_step,
                                    float* errors, const float* beta, u32 beta_step, DocumentRows rows) {
     solve<false>(h, values, value_step, corrected, corrected_step, errors, beta, beta_step, rows);

@@ -16,8 +16,8 @@ use crate::ops::attention::{
 use crate::ops::bridge::cuda::address;
 use crate::ops::dropout::Dropout;
 
-/// The source of the kernels, by whether there is a position bias, whether any bias is learned or depends on the tokens, and
-/// whether sticks are broken.
+/// The source of the kernels, by whether there is a position bias, whether a bias may be learned or depend on the tokens
+/// (beside a position bias or sticks it always may), and whether sticks are broken.
 macro_rules! heads {
     ($name:literal, $position_bias:literal, $learned_bias:literal, $sticks:literal) => {
         Source {
@@ -71,9 +71,9 @@ pub struct Qkv {
     /// With the same row stride as the values.
     pub keys: Matrix,
     pub values: Matrix,
-    /// The cumulative sums of forget gates, `[keys, heads]`. From the kernels the gradients of what is added to scores,
-    /// without gaps: of these sums, `[keys, maps]`, or each query's share of those of the relative positions,
-    /// `[queries, 32, maps]`.
+    /// The cumulative sums of forget gates, `[keys, heads]`, in a KV cache followed in each row by β of the delta rule. From
+    /// the kernels the gradients of what is added to scores, without gaps: of these sums, `[keys, maps]`, or each query's
+    /// share of those of the relative positions, `[queries, 32, maps]`.
     pub addends: Matrix,
 }
 

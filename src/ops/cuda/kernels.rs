@@ -45,7 +45,7 @@ impl Source {
     /// The names of the kernels, as the text declares them.
     fn kernels(&self) -> Vec<&'static str> {
         let declared = self.text.split("__global__ void ").skip(1);
-        // A name may follow limits on a block's registers.
+        // Launch bounds may stand between `void` and the name.
         let names = declared.filter_map(|from| from.split('(').next()?.split_whitespace().last());
         names.collect()
     }

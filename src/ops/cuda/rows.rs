@@ -216,8 +216,8 @@ impl<'a> Rows<'a> {
         (self.gpu).launch_each(self.kernel("drop"), count, arguments)
     }
 
-    /// An activation and its backward pass, by the kernel of that name in `rows.cu`, of ReLU if `squared` is set: of `hidden` and its two biases, the
-    /// first that of a gate or null, and `y: [rows, columns]`.
+    /// An activation or its backward pass, by the kernel of that name in `rows.cu`: of `hidden` and its two biases, the
+    /// first that of a gate or null, and `y: [rows, columns]`. `squared` makes it a squared ReLU instead of GELU.
     pub fn activate(
         &self,
         (kernel, squared): (&'static str, bool),

@@ -51,8 +51,8 @@ pub struct NewTokens<'a> {
     /// Where the new queries of each sequence start, and where the last one's end: `[sequences + 1]`. Each
     /// sequence has at least one, and at most as many as it has keys.
     pub queries: &'a [usize],
-    /// Position of each new query in its sequence, counted from 0: of the last one that of the sequence's last key, or
-    /// later, because it attends to all keys.
+    /// Position of each new query in its sequence, counted from 0. The last query attends to all keys, so its position is
+    /// that of the sequence's last key, or a later one.
     pub positions: &'a [usize],
     /// Where the new keys of each sequence start (without a prefix that is listed with an earlier sequence), as for
     /// queries; a sequence that has keys already may get none.
@@ -96,6 +96,7 @@ impl NewTokens<'_> {
         assert!(self.keys.is_sorted(), "keys of each sequence");
     }
 
+    /// Each sequence with its new queries and keys.
     pub(crate) fn of_sequences(&self) -> impl Iterator<Item = NewOfSequence<'_>> {
         let ranges = ranges(self.queries).zip(ranges(self.keys));
         let prefixes = self.sequences.iter().zip(self.prefixes);

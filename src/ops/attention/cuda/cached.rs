@@ -71,6 +71,7 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         Box::new(move |queries, keys, new| self.try_decode(queries, keys, new))
     }
 
+    /// Rows of a stream, after the norm if it applies, with their positions on the device.
     fn inputs(
         &self,
         gpu: &Gpu,
@@ -78,7 +79,7 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         positions: &[usize],
     ) -> Result<Inputs<EMBED>, CudaError> {
         let x = x.clone().try_contiguous()?;
-        let rows = Rows { gpu, width: EMBED };
+        let rows = Rows::of(gpu, EMBED);
         let normed = is_normed
             .then(|| rows.normalise(address(&x), norm_of(self.norm), NULL, x.shape().0))
             .transpose()?;
@@ -168,7 +169,7 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         gpu.apply(projection, count, from, stream_of::<EMBED>(&out))?;
         let y = tokens.x.device().try_zeros_like(tokens.x.shape())?;
         let (x, branch) = (address(&tokens.x), (at(&out), address(&proj.bias)));
-        let rows = Rows { gpu, width: EMBED };
+        let rows = Rows::of(gpu, EMBED);
         rows.residual(x, branch, address(&y), Dropout::NONE, count)?;
         Ok(y)
     }

@@ -113,7 +113,9 @@ pub fn multiply(
         let (by_columns, left_step) = match (left.row_step, left.column_step) {
             (step, 1) => (false, step),
             (1, step) => (true, step),
-            _ => panic!("rows or columns of the left factor lie side by side"),
+            _ => panic!(
+                "the left factor is neither row-major nor the transpose of a row-major matrix"
+            ),
         };
         let Target {
             out,
