@@ -238,21 +238,11 @@ impl CachedHeads<'_> {
                 for (head, scores) in maps.chunks_exact_mut(cells).enumerate() {
                     self.scores(cache, [head, 0], queries, scores);
                 }
-                mix_heads(
-                    host(&talking.before),
-                    (&maps, cells),
-                    (&mut mixed, cells),
-                    cells,
-                );
+                mix_heads(host(&talking.before), &maps, &mut mixed);
                 for (head, map) in mixed.chunks_exact_mut(cells).enumerate() {
                     self.scores_to_weights(cache, [head, 0], map);
                 }
-                mix_heads(
-                    host(&talking.after),
-                    (&mixed, cells),
-                    (&mut maps, cells),
-                    cells,
-                );
+                mix_heads(host(&talking.after), &mixed, &mut maps);
                 for (head, weights) in maps.chunks_exact(cells).enumerate() {
                     self.apply_weights(cache, head, weights, heads);
                 }

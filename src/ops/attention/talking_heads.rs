@@ -82,14 +82,12 @@ fn mix_cells<const COUNT: usize>(
     COUNT
 }
 
-/// The same for matrices one after another: those that are mixed start every `of_step` elements, the results every
-/// `mixed_step`, and only their first `cells` elements are used.
-pub(super) fn mix_heads(
-    matrix: &[f32],
-    (of, of_step): (&[f32], usize),
-    (mixed, mixed_step): (&mut [f32], usize),
-    cells: usize,
-) {
+/// The same for slices with the maps of all heads one after another. Elements beyond the end of the shorter maps are left
+/// out.
+pub(super) fn mix_heads(matrix: &[f32], of: &[f32], mixed: &mut [f32]) {
+    let heads = matrix.len().isqrt();
+    let [of_step, mixed_step] = [of.len(), mixed.len()].map(|length| length / heads);
+    let cells = of_step.min(mixed_step);
     let of: Vec<&[f32]> = of.chunks_exact(of_step).map(|of| &of[..cells]).collect();
     let mixed = mixed.chunks_exact_mut(mixed_step);
     let mut mixed: Vec<&mut [f32]> = mixed.map(|mixed| &mut mixed[..cells]).collect();
@@ -166,21 +164,11 @@ impl DocumentAttention for TalkingHeads {
             self.heads.products(head, 0, qkv, scores);
             head.hide(scores);
         }
-        mix_heads(
-            host(&self.weights.before),
-            (scores, cells),
-            (maps, of_map),
-            cells,
-        );
+        mix_heads(host(&self.weights.before), scores, maps);
         for (head, map) in heads.iter().zip(maps.chunks_exact_mut(of_map)) {
             self.heads.scores_to_weights(head, 0, qkv, map);
         }
-        mix_heads(
-            host(&self.weights.after),
-            (maps, of_map),
-            (mixed, cells),
-            cells,
-        );
+        mix_heads(host(&self.weights.after), maps, mixed);
         for (head, weights) in heads.iter().zip(mixed.chunks_exact(cells)) {
             let [.., values] = head.views(qkv, 0);
             let out = &mut out[head.index * head.layout.head_dim..];
