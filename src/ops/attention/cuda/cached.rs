@@ -185,12 +185,13 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         let gpu: &Gpu = &gpu;
         let of_queries = self.inputs(gpu, (queries, self.normed[0]), new.positions)?;
         if let Some(keys) = keys {
-            let positions = new.positions_of_keys(|sequence| self.cache.length(sequence));
             // In self-attention both may be one stream, which goes through the norm once.
             let is_same = self.normed == [true; 2] && address(keys) == address(queries);
-            let of_keys = (!is_same)
-                .then(|| self.inputs(gpu, (keys, self.normed[1]), &positions))
-                .transpose()?;
+            let of_keys = (!is_same).then(|| {
+                let positions = new.positions_of_keys(|sequence| self.cache.length(sequence));
+                self.inputs(gpu, (keys, self.normed[1]), &positions)
+            });
+            let of_keys = of_keys.transpose()?;
             let entries = self.cache_entries(gpu, of_keys.as_ref().unwrap_or(&of_queries))?;
             let read = new
                 .of_sequences()
