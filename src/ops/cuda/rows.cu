@@ -148,32 +148,48 @@ extern "C" __global__ void drop(const float* dy, float* dbranch, Dropout dropout
 }
 
 // Activations of an MLP, y: [rows, columns], and their backward passes. All have the same arguments; `gate_bias` is
-// used by a gate only, and `squared` by the others.
+// used by a gate only.
 
-// Of x = hidden + bias: exact GELU, x Φ(x), or max(0, x)² if `squared` is set; a NaN stays one.
-extern "C" __global__ void activate(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 squared,
-                                    u32 columns, u32 count) {
+// Exact GELU, x Φ(x), of `hidden + bias`.
+extern "C" __global__ void gelu(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 columns,
+                                u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const float x = hidden[i] + bias[i % columns];
-    if (squared) y[i] = x < 0.0f ? 0.0f : x * x;
-    else y[i] = 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    y[i] = 0.5f * x * (1.0f + erff(x * 0.70710678f));
 }
 
-// In place: dy becomes the gradient of `hidden`; the derivative of GELU is Φ(x) + x φ(x).
-extern "C" __global__ void activate_backward(const float* hidden, const float* gate_bias, const float* bias, float* dy,
-                                             u32 squared, u32 columns, u32 count) {
+// In place: dy becomes the gradient of `hidden`; the derivative is Φ(x) + x φ(x).
+extern "C" __global__ void gelu_backward(const float* hidden, const float* gate_bias, const float* bias, float* dy,
+                                         u32 columns, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const float x = hidden[i] + bias[i % columns];
     const float share = 0.5f * (1.0f + erff(x * 0.70710678f));
-    if (squared) dy[i] *= x < 0.0f ? 0.0f : 2.0f * x;
-    else dy[i] *= share + x * 0.39894228f * expf(-0.5f * x * x);
+    dy[i] *= share + x * 0.39894228f * expf(-0.5f * x * x);
+}
+
+// max(0, x)² of `hidden + bias`; a NaN stays one.
+extern "C" __global__ void squared_relu(const float* hidden, const float* gate_bias, const float* bias, float* y,
+                                        u32 columns, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float x = hidden[i] + bias[i % columns];
+    y[i] = x < 0.0f ? 0.0f : x * x;
+}
+
+// In place: dy becomes the gradient of `hidden`.
+extern "C" __global__ void squared_relu_backward(const float* hidden, const float* gate_bias, const float* bias,
+                                                 float* dy, u32 columns, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float x = hidden[i] + bias[i % columns];
+    dy[i] *= x < 0.0f ? 0.0f : 2.0f * x;
 }
 
 // silu(gate + gate_bias) * (up + bias), where a row of `hidden` is `columns` gates and as many ups; silu is x σ(x).
-extern "C" __global__ void swiglu(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 squared,
-                                  u32 columns, u32 count) {
+extern "C" __global__ void swiglu(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 columns,
+                                  u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 column = i % columns;
@@ -184,7 +200,7 @@ extern "C" __global__ void swiglu(const float* hidden, const float* gate_bias, c
 
 // In place: `hidden` becomes its own gradient; the derivative of silu is σ(x) (1 + x (1 - σ(x))).
 extern "C" __global__ void swiglu_backward(float* hidden, const float* gate_bias, const float* bias, const float* dy,
-                                           u32 squared, u32 columns, u32 count) {
+                                           u32 columns, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 column = i % columns;

@@ -217,10 +217,10 @@ impl<'a> Rows<'a> {
     }
 
     /// An activation or its backward pass, by the kernel of that name in `rows.cu`: of `hidden` and its two biases, the
-    /// first that of a gate or null, and `y: [rows, columns]`. `squared` makes it a squared ReLU instead of GELU.
+    /// first that of a gate or null, and `y: [rows, columns]`.
     pub fn activate(
         &self,
-        (kernel, squared): (&'static str, bool),
+        kernel: &'static str,
         (hidden, [gate_bias, bias]): (&Buffer, [Address; 2]),
         y: &Buffer,
         [rows, columns]: [usize; 2],
@@ -231,7 +231,6 @@ impl<'a> Rows<'a> {
             gate_bias,
             bias,
             at(y),
-            u32::from(squared),
             columns as u32,
             count as u32,
         );

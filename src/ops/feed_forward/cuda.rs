@@ -95,14 +95,13 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
 }
 
 impl<const EMBED: usize, const HIDDEN: usize> FeedForward<EMBED, HIDDEN, f32, Cuda> {
-    /// The kernels of the activation, forward and backward, and whether they square a ReLU.
-    fn kernels(&self) -> [(&'static str, bool); 2] {
-        let squared = self.activation == Activation::SquaredRelu;
-        let names = match self.activation {
-            Activation::Gelu | Activation::SquaredRelu => ["activate", "activate_backward"],
+    /// The kernels of the activation, forward and backward.
+    fn kernels(&self) -> [&'static str; 2] {
+        match self.activation {
+            Activation::Gelu => ["gelu", "gelu_backward"],
+            Activation::SquaredRelu => ["squared_relu", "squared_relu_backward"],
             Activation::SwiGlu => ["swiglu", "swiglu_backward"],
-        };
-        names.map(|name| (name, squared))
+        }
     }
 
     /// Addresses of the biases of the gate, null without one, and of [`Self::expand`].
