@@ -49,7 +49,8 @@ pub struct GpuKvCache {
 pub struct VisibleKeys {
     rows: CudaSlice<u32>,
     counts: CudaSlice<u32>,
-    queries: usize,
+    /// Number of queries.
+    pub queries: usize,
     /// The largest number of keys that a query attends to.
     pub most: usize,
 }
@@ -63,11 +64,6 @@ impl VisibleKeys {
             queries: queries.len(),
             most: queries.iter().map(|query| query.1).max().unwrap_or(0),
         })
-    }
-
-    /// Number of queries.
-    pub fn queries(&self) -> usize {
-        self.queries
     }
 }
 

@@ -238,7 +238,7 @@ pub fn attend_to_cache(
         arguments: MapArguments {
             heads: cache.arguments(queries, visible),
             step: visible.most as u32,
-            queries: visible.queries() as u32,
+            queries: visible.queries as u32,
         },
     };
     let (output, _) = maps.attend(matrices, queries)?;

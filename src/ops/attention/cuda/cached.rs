@@ -157,7 +157,7 @@ impl<'a, const EMBED: usize> CachedAttention<'a, EMBED> {
         tokens: &Inputs<EMBED>,
         visible: &VisibleKeys,
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-        let (proj, count) = (&self.weights.proj, visible.queries());
+        let (proj, count) = (&self.weights.proj, visible.queries);
         let queries = self.queries(gpu, tokens)?;
         let heads = (self.weights).attend_to_cache(gpu, &self.cache, queries, visible)?;
         let gate = (self.weights.gate.as_ref(), &heads);

@@ -120,7 +120,7 @@ impl<const EMBED: usize> AttentionWeights<EMBED, f32, Cuda> {
         queries: Buffer,
         visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError> {
-        let (layout, count) = (&cache.layout, visible.queries());
+        let (layout, count) = (&cache.layout, visible.queries);
         let rows = Matrix::new(at(&queries), layout.of.width());
         let spread = (self.difference.as_ref()).map(|of| of.spread(gpu, layout, (rows, count)));
         let queries = spread.transpose()?.unwrap_or(queries);
