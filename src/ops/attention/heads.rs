@@ -13,6 +13,12 @@ pub fn step(keys: usize) -> usize {
     keys.next_multiple_of(LANES)
 }
 
+/// The last key that a query attends to: its own, or the last of `keys` for queries beyond it.
+#[inline(always)]
+pub fn last_key(query: usize, keys: usize) -> usize {
+    query.min(keys - 1)
+}
+
 /// What [`DocumentHead::starts`] and [`DocumentHead::views`] have at each index.
 pub const QUERIES: usize = 0;
 pub const KEYS: usize = 1;
@@ -254,7 +260,7 @@ impl DocumentHead {
     /// The last key that a query attends to.
     #[inline(always)]
     pub fn last_key(&self, query: usize) -> usize {
-        query.min(self.keys - 1)
+        last_key(query, self.keys)
     }
 
     /// Dropout index of the weight of a query's first key.

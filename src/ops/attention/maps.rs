@@ -4,7 +4,7 @@ use dfdx::tensor::Cpu;
 use dfdx::tensor_ops::Device;
 
 use super::head_scores::HeadScores;
-use super::heads::step;
+use super::heads::{last_key, step};
 use super::scoring::Bias;
 use super::separate_heads::SeparateHeads;
 use super::synthesizer::PositionTable;
@@ -184,7 +184,7 @@ fn map_of(
 ) -> HeadMap {
     let (mut weights, mut row) = (vec![], vec![0.0; step(keys)]);
     for query in 0..queries {
-        let last = query.min(keys - 1);
+        let last = last_key(query, keys);
         (0..=last).for_each(|key| row[key] = score(query, key));
         wide!(scores.scores_to_weights(&mut row, last, None));
         weights.extend_from_slice(&row[..keys]);
