@@ -143,7 +143,7 @@ impl<
         Box::new(move |ids, new| {
             let at = (ids, new.positions);
             let mut x = self.embedding.try_embed(at, Dropout::NONE, NoneTape)?;
-            let (last_block, before) = blocks.split_last_mut().expect("a block");
+            let (last_block, before) = blocks.split_last_mut().expect("a model has a block");
             for decode in before {
                 x = decode(&x, Some(&x), new)?; // [new tokens, EMBED]
             }

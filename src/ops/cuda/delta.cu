@@ -3,8 +3,8 @@
 
 // Solves for the corrected values of one head over a document: with the errors
 // `e_i = x_i - Σ_j growth_ij (k_i · k_j) y_j` over the tokens j before i, `y_i = sigmoid(beta_i) e_i`. Values may be
-// overwritten by what is `corrected`; `errors: [tokens, heads * HEAD_DIM]` may be null. Tokens before
-// `rows.firsts` are corrected already.
+// overwritten by what is `corrected`; `errors: [tokens, heads * HEAD_DIM]` may be null. Tokens before `rows.firsts` are
+// corrected already.
 //
 // Backward is the same with the tokens in reverse: from the gradients of corrected values to those of the errors, which
 // are those of the values too.

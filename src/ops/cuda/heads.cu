@@ -299,8 +299,8 @@ __device__ __forceinline__ void pass_pieces(const Heads& h, const Piece* pieces,
 
 // Writes the gradients of keys and values, and of the position bias of each key, `dposition: [keys, maps]`, if there is
 // one. Subtracts from those of the sums of forget gates, `daddends`, what keys have, after queries have added their part.
-// A block has one head of keys, and loops over the maps that share it. `dout` is not passed as a
-// Matrix: with one, NVRTC 13.0 spills registers for heads of 32 channels.
+// A block has one head of keys, and loops over the maps that share it. `dout` is not passed as a Matrix: with one, NVRTC 13.0
+// spills registers for heads of 32 channels.
 extern "C" __global__ void BOUNDED
 attend_backward_keys(Heads h, const float* dout, u32 dout_step, const float* statistics, const float* along, Matrix dkeys,
                      Matrix dvalues, float* daddends, float* dposition, const float2* carries) {

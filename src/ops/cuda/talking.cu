@@ -50,8 +50,8 @@ __device__ __forceinline__ float exponent_of(const Heads& h, const Row& row, flo
     return sees(h, row, key) ? capped(h, score) + addend_of(h, row, key) : NEGATIVE_INFINITY;
 }
 
-// The products of rows, `[queries, heads * HEAD_DIM]`, with each of the keys, or of the values if
-// `of_values` is set; these are multiplied by dropout. One warp per query and head.
+// The products of rows, `[queries, heads * HEAD_DIM]`, with each of the keys, or of the values if `of_values` is set; these are
+// multiplied by dropout. One warp per query and head.
 extern "C" __global__ void compare(Maps maps, Matrix rows, u32 of_values, float* map) {
     const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (at >= rows_of(maps)) return;

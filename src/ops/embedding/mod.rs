@@ -56,8 +56,8 @@ pub trait EmbeddingOp<N: Dtype>: Device<N> {
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err> {
         let rows: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
-        let alone: Option<&LookupTable<EMBED, N, Self>> = None;
-        Self::try_embed(table, alone, (&rows, &[]), Dropout::NONE, tape)
+        let no_positions: Option<&LookupTable<EMBED, N, Self>> = None;
+        Self::try_embed(table, no_positions, (&rows, &[]), Dropout::NONE, tape)
     }
 }
 
