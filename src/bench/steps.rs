@@ -2,7 +2,7 @@
 
 use crate::config::schema::{DeviceKind, Settings, Training};
 use crate::data::ragged::Ragged;
-use crate::data::{Corpus, batches};
+use crate::data::{Corpus, Split, batches};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::steps::TrainingStage;
 use crate::model::{Start, registry};
@@ -44,7 +44,7 @@ pub fn time(
         return Err(error.help("name an experiment that has one"));
     };
     let context = settings.model.context;
-    let task = spec.task(corpus, context, start.seed)?;
+    let task = spec.task(corpus, Split::Train, &settings.model, start.seed)?;
     let warm_up = match registry::device(settings.device) {
         DeviceKind::Cuda => WARM_UP_ON_A_GPU,
         _ => WARM_UP,
@@ -52,7 +52,8 @@ pub fn time(
     let steps = warm_up + wanted;
     let of_epoch = |epoch: usize| {
         let (documents, shuffle) = (spec.batch_documents, spec.shuffle);
-        batches(task.as_ref(), epoch as u64, documents, shuffle, start.seed)
+        let all = batches(task.as_ref(), epoch as u64, documents, shuffle, start.seed);
+        all.first(spec.training().epoch_documents(task.len()))
     };
     let an_epoch = of_epoch(1).len();
     let stage = StageSettings {
@@ -93,9 +94,9 @@ pub fn time(
         return Err(Error::run(failed).help("lower `pretrain.learning_rate`"));
     }
     let timed = seconds.into_iter().enumerate().skip(warm_up);
-    let timed = timed.map(|(step, seconds)| TimedStep {
-        seconds,
-        batch: of_epoch(1 + step / an_epoch).batch(step % an_epoch),
+    let timed = timed.map(|(step, seconds)| {
+        let batch = of_epoch(1 + step / an_epoch).batch(step % an_epoch)?;
+        Ok(TimedStep { seconds, batch })
     });
-    Ok(timed.collect())
+    timed.collect()
 }

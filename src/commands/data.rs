@@ -5,10 +5,11 @@ use crate::cli::{DataArgs, ExperimentArgs};
 use crate::config;
 use crate::config::schema::{Settings, default_excerpt};
 use crate::data::fetch::fetch_cs224n;
-use crate::data::objectives::{Answering, ObjectiveSettings, SpanCorruption};
+use crate::data::objectives::{Answering, Objective, ObjectiveSettings};
 use crate::data::vocabulary::Vocabulary;
-use crate::data::{Corpus, Task, cs224n};
+use crate::data::{Corpus, Split, Task, cs224n};
 use crate::error::Result;
+use crate::kinds::{Listed as _, Named};
 use crate::plot;
 use crate::progress::{Progress, Verbosity};
 
@@ -23,29 +24,31 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     let point = &experiment.points[0];
     let settings = point.settings.needed(args.file.display(), "data to show")?;
     let corpus = settings.data.open(data.directory.as_deref())?;
-    print(format!(
-        "data has {} characters in {}, {} unique with padding and mask",
-        thousands(corpus.characters),
-        count(corpus.documents.len(), "document"),
-        corpus.vocabulary.size()
-    ))?;
-    print(format!(
-        "questions: {} train, {} dev, {} test (without answers)",
-        thousands(corpus.train.len()),
-        thousands(corpus.dev.len()),
-        thousands(corpus.test.len())
-    ))?;
+    for line in described(&corpus) {
+        print(line)?;
+    }
     let seed = experiment.seeds[0];
-    let corruption = corruption(&corpus, settings, seed)?;
-    print("\nspan corruption, as in pretraining (x: input, y: targets):")?;
-    print_examples(corruption.as_ref(), &corpus.vocabulary, examples)?;
-    print("\nbirth places, as in finetuning (only the answer is scored):")?;
-    let answering = Answering::new(&corpus.train, &corpus.vocabulary)?;
-    print_examples(&answering, &corpus.vocabulary, examples)?;
-    let shown = 0..examples.min(corruption.len());
-    let rows = shown.filter_map(|index| corruption.example(1, index));
+    let mut corrupted = vec![];
+    for (objective, task) in objectives(&corpus, settings, seed)? {
+        let name = objective.0.name().replace('-', " ");
+        print(format!(
+            "\n{name}, as in pretraining (x: input, y: targets):"
+        ))?;
+        print_examples(task.as_ref(), &corpus.vocabulary, examples)?;
+        for index in 0..examples.min(task.len()) {
+            corrupted.extend(task.example(1, index)?);
+        }
+    }
+    if !corpus.train.is_empty() {
+        print("\nanswers, as in finetuning (only the answer is scored):")?;
+        let answering = Answering::new(&corpus.train, &corpus.vocabulary)?;
+        print_examples(&answering, &corpus.vocabulary, examples)?;
+    }
+    if corrupted.is_empty() {
+        return Ok(());
+    }
     let origin = format!("{}, seed {seed}.", experiment.name);
-    let figure = plot::of_examples(rows.collect(), origin)?;
+    let figure = plot::of_examples(corrupted, origin)?;
     let folder = args.results.join(&experiment.name).join("data");
     let written = figure.write(&folder, "corruption_examples")?;
     print("")?;
@@ -53,26 +56,86 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     written.try_for_each(|path| print(format!("wrote {}", path.display())))
 }
 
+/// What there is to read, in numbers.
+fn described(corpus: &Corpus) -> Vec<String> {
+    if let Some(examples) = &corpus.examples {
+        let [train, dev, test] =
+            [Split::Train, Split::Dev, Split::Test].map(|split| thousands(examples.len(split)));
+        return vec![format!(
+            "{}: {train} training examples, {dev} dev, {test} test, of up to {} tokens and {} symbols",
+            examples.name(),
+            examples.longest(),
+            thousands(corpus.vocabulary.size())
+        )];
+    }
+    let characters = thousands(corpus.characters as usize);
+    let size = thousands(corpus.vocabulary.size());
+    let unit = match &corpus.vocabulary {
+        Vocabulary::Characters(_) => format!("{size} unique with padding and mask"),
+        _ => format!("{size} token ids with padding and mask"),
+    };
+    let documents = count(corpus.documents.len(), "document");
+    let mut lines = vec![format!(
+        "data has {characters} characters in {documents}, {unit}"
+    )];
+    let [dev, test] = corpus.held_out.each_ref().map(|documents| documents.len());
+    if dev + test > 0 {
+        let (dev, test) = (thousands(dev), thousands(test));
+        lines.push(format!(
+            "held out, and not counted above: {dev} dev, {test} test"
+        ));
+    }
+    let [train, dev, test] =
+        [&corpus.train, &corpus.dev, &corpus.test].map(|questions| thousands(questions.len()));
+    let is_answered = corpus.test.iter().all(|question| question.answer.is_some());
+    let answers = if is_answered {
+        ""
+    } else {
+        " (without answers)"
+    };
+    if !corpus.train.is_empty() {
+        lines.push(format!(
+            "questions: {train} train, {dev} dev, {test} test{answers}"
+        ));
+    }
+    lines
+}
+
 /// Prints the first sequences of a task as they appear in the first epoch.
 fn print_examples(task: &dyn Task, vocabulary: &Vocabulary, examples: usize) -> Result<()> {
     for index in 0..examples.min(task.len()) {
-        let sequence = task.sequence(1, index);
+        let sequence = task.sequence(1, index)?;
         print(format!("x: {}", vocabulary.decode(&sequence.tokens)))?;
         print(format!("y: {}", vocabulary.decode(&sequence.targets)))?;
     }
     Ok(())
 }
 
-/// The pretraining task, or the default one if the experiment does not pretrain.
-fn corruption(corpus: &Corpus, settings: &Settings, seed: u64) -> Result<Box<dyn Task>> {
-    let context = settings.model.context;
-    if let Some(spec) = &settings.pretrain {
-        return spec.task(corpus, context, seed);
-    }
-    let settings = ObjectiveSettings {
-        longest_excerpt: default_excerpt(context),
-        terminated: true,
-        seed,
+/// The pretraining objectives with their tasks; without pretraining, span corruption of the documents, if there are any.
+fn objectives(
+    corpus: &Corpus,
+    settings: &Settings,
+    seed: u64,
+) -> Result<Vec<(Named<Objective>, Box<dyn Task>)>> {
+    let model = &settings.model;
+    let (all, shown) = match &settings.pretrain {
+        Some(spec) => {
+            let mixed = spec.mix.iter().map(|one| one.objective);
+            let all = [spec.objective].into_iter().chain(mixed).collect();
+            (all, spec.objective_settings(Split::Train, model, seed))
+        }
+        None if corpus.documents.is_empty() => return Ok(vec![]),
+        None => {
+            let shown = ObjectiveSettings {
+                longest_excerpt: default_excerpt(model.context),
+                terminated: true,
+                context: model.longest_document(),
+                seed,
+                split: Split::Train,
+            };
+            (vec![Named(&Objective::all()[0])], shown)
+        }
     };
-    Ok(Box::new(SpanCorruption::new(corpus, settings)?))
+    let task = |one: Named<Objective>| Ok((one, one.0.task(corpus, shown)?));
+    all.into_iter().map(task).collect()
 }

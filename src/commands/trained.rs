@@ -14,7 +14,6 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::table;
 use crate::model::weights::{self, WeightsFile};
 use crate::model::{Start, Trainable, registry};
-use crate::pipeline;
 use crate::pipeline::directory::RunDirectory;
 use crate::progress::{Progress, Verbosity};
 use crate::{eval, files};
@@ -135,13 +134,14 @@ impl Trained {
         };
         let mut model = registry::instantiate(&settings.model, settings.placement(), start)?;
         model.load_weights(&weights).map_err(|e| e.in_file(&file))?;
-        let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
+        let vocabulary = Vocabulary::from_notes(&notes).map_err(|e| e.in_file(&file))?;
+        let vocabulary = vocabulary.ok_or_else(|| {
             let run = run.path().display();
             Error::data(format!("the weights of {run} do not record a vocabulary"))
         })?;
         Ok(Self {
             model,
-            vocabulary: Vocabulary::of(characters)?,
+            vocabulary,
             longest,
             answer_characters: given
                 .unwrap_or_else(default_answer_characters)

@@ -5,6 +5,7 @@ use rand::seq::SliceRandom as _;
 use super::Task;
 use super::generator::generator;
 use super::ragged::{Ragged, Sequence};
+use crate::error::Result;
 
 /// One epoch of a task, batch by batch. A short last batch is kept.
 pub struct Batches<'a> {
@@ -38,6 +39,12 @@ pub fn batches(
 }
 
 impl Batches<'_> {
+    /// The batches of the first so many documents of the order.
+    pub fn first(mut self, documents: usize) -> Self {
+        self.order.truncate(documents);
+        self
+    }
+
     pub fn len(&self) -> usize {
         self.order.len().div_ceil(self.batch_documents)
     }
@@ -53,10 +60,14 @@ impl Batches<'_> {
     }
 
     /// Batch `index`; empty past the last batch.
-    pub fn batch(&self, index: usize) -> Ragged {
+    ///
+    /// # Errors
+    /// See [`Task::sequence`].
+    pub fn batch(&self, index: usize) -> Result<Ragged> {
         let sequence = |&document: &usize| self.task.sequence(self.epoch, document);
-        let sequences: Vec<Sequence> = self.documents(index).iter().map(sequence).collect();
-        Ragged::from_sequences(&sequences)
+        let sequences = self.documents(index).iter().map(sequence);
+        let sequences: Vec<Sequence> = sequences.collect::<Result<_>>()?;
+        Ok(Ragged::from_sequences(&sequences))
     }
 }
 
@@ -76,12 +87,10 @@ mod tests {
             2
         }
 
-        fn sequence(&self, epoch: u64, index: usize) -> Sequence {
+        fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
             let tokens = vec![epoch as u32, index as u32];
-            Sequence {
-                targets: tokens.clone(),
-                tokens,
-            }
+            let targets = tokens.clone();
+            Ok(Sequence { tokens, targets })
         }
     }
 
@@ -98,17 +107,19 @@ mod tests {
         let task = Counting(2938);
         let batches = batches(&task, 1, 128, false, 0);
         assert_eq!(batches.len(), 23);
-        let sizes: Vec<usize> = (0..23).map(|i| batches.batch(i).documents()).collect();
+        let sizes: Vec<usize> = (0..23)
+            .map(|i| batches.batch(i).expect("made").documents())
+            .collect();
         assert_eq!(sizes[..22], [128; 22]);
         assert_eq!(sizes[22], 122);
         assert_eq!(batches.documents(23), [0usize; 0]);
-        assert!(batches.batch(23).is_empty());
+        assert!(batches.batch(23).expect("made").is_empty());
     }
 
     #[test]
     fn a_batch_has_its_documents_as_they_appear_in_the_epoch() {
         let task = Counting(5);
-        let batch = batches(&task, 7, 2, false, 0).batch(1);
+        let batch = batches(&task, 7, 2, false, 0).batch(1).expect("made");
         assert_eq!(batch.tokens, [7, 2, 7, 3]);
         assert_eq!(batch.starts, [0, 2, 4]);
     }
@@ -118,6 +129,16 @@ mod tests {
         assert!(batches(&Counting(0), 1, 4, true, 0).is_empty());
         assert_eq!(batches(&Counting(0), 1, 4, true, 0).len(), 0);
         assert_eq!(batches(&Counting(3), 1, 0, false, 0).len(), 3);
+    }
+
+    #[test]
+    fn an_epoch_may_take_the_first_documents_alone() {
+        let task = Counting(5);
+        let some = batches(&task, 1, 2, true, 1).first(3);
+        let all = batches(&task, 1, 2, true, 1);
+        assert_eq!(some.len(), 2);
+        assert_eq!(some.documents(0), all.documents(0));
+        assert_eq!(some.documents(1), &all.documents(1)[..1]);
     }
 
     #[test]

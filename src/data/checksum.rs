@@ -1,4 +1,4 @@
-//! Source files verified by SHA-256 checksum.
+//! Checksums: of source files, which are verified by SHA-256, and of the texts that a stage reads.
 
 use sha2::{Digest as _, Sha256};
 
@@ -79,6 +79,17 @@ impl SourceFile {
 pub fn sha256(bytes: &[u8]) -> String {
     let digits = Sha256::digest(bytes);
     digits.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A BLAKE3 sum of texts, each preceded by its length, so that no two lists are the same bytes.
+pub fn of_texts(texts: impl IntoIterator<Item: AsRef<str>>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        let text = text.as_ref();
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    }
+    format!("blake3 {}", hasher.finalize().to_hex())
 }
 
 #[cfg(test)]

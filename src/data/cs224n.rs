@@ -69,13 +69,12 @@ impl DataSource for Cs224n {
             }
             parse(&text, &folder.join(file.name), kind)
         };
+        let documents: Vec<String> = text.split('\n').map(str::to_owned).collect();
         Ok(Corpus {
-            vocabulary: Vocabulary::of(&text)?,
             train: rows(TRAIN, Rows::Answered)?,
             dev: rows(DEV, Rows::Answered)?,
             test: rows(TEST, Rows::Unanswered)?,
-            characters: text.chars().count(),
-            documents: text.split('\n').map(str::to_owned).collect(),
+            ..Corpus::of_texts(&documents, Vocabulary::of(&text)?)?
         })
     }
 }
@@ -150,7 +149,7 @@ mod tests {
     }
 
     fn message(directory: &Path) -> String {
-        let error = Cs224n {}.open(Some(directory)).expect_err("refused");
+        let error = Cs224n {}.open(Some(directory)).err().expect("refused");
         assert_eq!(error.exit_code(), 5);
         let text = error.to_string();
         let (message, help) = text.split_once('\n').expect("a help line");

@@ -11,22 +11,30 @@
 // What a name says needs no comment.
 #![allow(missing_docs)]
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
 use crate::metrics::rows::CorruptionRow;
+use documents::Documents;
+use made::Examples;
 use ragged::Sequence;
 use vocabulary::Vocabulary;
 
 pub mod batches;
 pub mod checksum;
 pub mod cs224n;
+pub mod documents;
 pub mod fetch;
 pub(crate) mod generator;
 pub mod invented;
+pub mod made;
 pub mod mapped;
 mod names;
 pub mod objectives;
+mod packed;
 pub mod questions;
 pub mod ragged;
 mod source;
@@ -36,9 +44,10 @@ pub mod vocabulary;
 pub use batches::{Batches, batches};
 pub use source::{DataKind, DataSource};
 
-pub static KINDS: [DataKind; 2] = [
+pub static KINDS: [DataKind; 3] = [
     DataKind::of::<synthetic::Biographies>(),
     DataKind::of::<cs224n::Cs224n>(),
+    DataKind::of::<made::recall::Recall>(),
 ];
 
 /// Some of the questions.
@@ -85,24 +94,58 @@ impl Question {
     }
 }
 
-/// Documents to learn from and questions about them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a kind of data offers: documents to learn from, questions about them, or the examples of a made task.
 pub struct Corpus {
-    /// One line of text each, possibly empty.
-    pub documents: Vec<String>,
-    /// The character vocabulary of the documents.
     pub vocabulary: Vocabulary,
+    /// The documents of pretraining, one text each, possibly empty.
+    pub documents: Arc<Documents>,
+    /// Documents that training never sees, by split; none of [`Split::Train`].
+    pub held_out: [Arc<Documents>; 2],
     /// Training questions, all with an answer.
     pub train: Vec<Question>,
     /// Held-out questions, all with an answer.
     pub dev: Vec<Question>,
-    /// Held-out questions without an answer.
+    /// Held-out questions, with or without an answer.
     pub test: Vec<Question>,
-    /// Number of characters of the documents, counting the newlines between them.
-    pub characters: usize,
+    /// The examples of a made task.
+    pub examples: Option<Arc<dyn Examples>>,
+    /// Number of characters of the documents, counting what separates them.
+    pub characters: u64,
+    /// The user's files that were read.
+    pub files: Vec<ReadFile>,
 }
 
 impl Corpus {
+    /// A corpus without anything to read, whose parts are then filled in.
+    pub fn new(vocabulary: Vocabulary) -> Self {
+        Self {
+            vocabulary,
+            documents: Arc::default(),
+            held_out: Default::default(),
+            train: vec![],
+            dev: vec![],
+            test: vec![],
+            examples: None,
+            characters: 0,
+            files: vec![],
+        }
+    }
+
+    /// A corpus of texts that were one text with newlines between them.
+    ///
+    /// # Errors
+    /// A text has a character that is not in the vocabulary.
+    pub fn of_texts(texts: &[String], vocabulary: Vocabulary) -> Result<Self> {
+        let characters: usize = texts.iter().map(|text| text.chars().count()).sum();
+        let newlines = texts.len().saturating_sub(1);
+        let documents = Documents::of_texts(texts.iter().map(String::as_str), &vocabulary)?;
+        Ok(Self {
+            documents: Arc::new(documents),
+            characters: (characters + newlines) as u64,
+            ..Self::new(vocabulary)
+        })
+    }
+
     pub fn questions(&self, split: Split) -> &[Question] {
         match split {
             Split::Train => &self.train,
@@ -110,30 +153,55 @@ impl Corpus {
             Split::Test => &self.test,
         }
     }
+
+    /// The documents of a split: those of pretraining, or held-out ones.
+    pub fn documents(&self, split: Split) -> &Arc<Documents> {
+        let [dev, test] = &self.held_out;
+        match split {
+            Split::Train => &self.documents,
+            Split::Dev => dev,
+            Split::Test => test,
+        }
+    }
 }
 
-/// A training task: a fixed number of documents, which may look different in each epoch.
+/// A file of the user's that was read, for the provenance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReadFile {
+    /// As the experiment file names it.
+    pub file: String,
+    /// 64 lower-case hex digits.
+    pub sha256: String,
+}
+
+/// A training task: a fixed number of sequences, which may look different in each epoch.
 ///
 /// A sequence depends only on the task, the epoch and the index, so batches can be built in any order and on
 /// any thread.
 pub trait Task: Send + Sync {
     fn len(&self) -> usize;
 
-    /// Document `index` as it appears in `epoch` (from 1).
+    /// Sequence `index` as it appears in `epoch`: from 1, or 0 for the form in which it is scored when it is held out.
+    ///
+    /// # Errors
+    /// Its documents lie in a file that can no longer be read.
     ///
     /// # Panics
     /// `index` is not below [`Task::len`].
-    fn sequence(&self, epoch: u64, index: usize) -> Sequence;
+    fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence>;
 
     /// Length of the longest sequence that it can produce; it must fit the model's context.
     fn longest_sequence(&self) -> usize;
 
     /// The same document in a human-readable form; `None` if the task has no such form.
     ///
+    /// # Errors
+    /// As for [`Task::sequence`].
+    ///
     /// # Panics
     /// `index` is not below [`Task::len`].
-    fn example(&self, _epoch: u64, _index: usize) -> Option<CorruptionRow> {
-        None
+    fn example(&self, _epoch: u64, _index: usize) -> Result<Option<CorruptionRow>> {
+        Ok(None)
     }
 
     fn is_empty(&self) -> bool {

@@ -14,6 +14,13 @@ pub struct Sequence {
     pub targets: Vec<u32>,
 }
 
+impl Sequence {
+    /// Number of targets that enter the loss.
+    pub fn scored(&self) -> usize {
+        self.targets.iter().filter(|&&target| target != PAD).count()
+    }
+}
+
 /// Concatenated documents, and where each starts.
 ///
 /// With documents `ab` and `cde`: `tokens = [a, b, c, d, e]`, `starts = [0, 2, 5]`.

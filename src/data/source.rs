@@ -11,7 +11,7 @@ use super::Corpus;
 use super::checksum::SourceFile;
 use super::invented::{Known, NameParts};
 use crate::error::{Error, Result};
-use crate::kinds::{Entry, Kinded, TableKind};
+use crate::kinds::{BrokenRule, Entry, Kinded, TableKind};
 
 /// A kind of data. Its fields are the keys that `[data]` takes beside `kind`; each has a default. `resolved.toml` has
 /// only those that are given.
@@ -26,6 +26,11 @@ pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
     /// Its documents and questions. `directory` is the folder of fetched files (`--data`).
     fn open(&self, directory: Option<&Path>) -> Result<Corpus>;
 
+    /// The rules that its keys break.
+    fn check(&self) -> Vec<BrokenRule> {
+        vec![]
+    }
+
     /// Given and family names from which names of invented people are made.
     fn invented_name_parts(known: &Known<'_>) -> NameParts {
         known.parts()
@@ -39,6 +44,7 @@ pub struct DataKind {
     pub files: &'static [SourceFile],
     pub invented_name_parts: fn(&Known<'_>) -> NameParts,
     open: fn(&Value, Option<&Path>) -> Result<Corpus>,
+    check: fn(&Value) -> Vec<BrokenRule>,
 }
 
 impl DataKind {
@@ -51,6 +57,8 @@ impl DataKind {
                 let source = S::deserialize(own).map_err(|e| Error::config(e.to_string()))?;
                 source.open(directory)
             },
+            // Keys that cannot be read are reported by the schema.
+            check: |own| S::deserialize(own).map_or(vec![], |source| source.check()),
         }
     }
 }
@@ -72,5 +80,10 @@ impl Kinded<DataKind> {
     /// See [`DataSource::open`]; the default of `directory` is that of [`cs224n::locate`](super::cs224n::locate).
     pub fn open(&self, directory: Option<&Path>) -> Result<Corpus> {
         (self.kind.open)(&self.own, directory)
+    }
+
+    /// The rules that its keys break; empty if they cannot be read.
+    pub fn check(&self) -> Vec<BrokenRule> {
+        (self.kind.check)(&self.own)
     }
 }

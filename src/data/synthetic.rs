@@ -69,13 +69,10 @@ impl DataSource for Biographies {
         let (dev, test) = held_out.split_at(for_dev);
         let unanswered = |person: &Person| Question::unanswered(person.question().text);
         Ok(Corpus {
-            vocabulary: Vocabulary::of(ALPHABET)?,
             train: train.iter().map(Person::question).collect(),
             dev: dev.iter().map(Person::question).collect(),
             test: test.iter().map(unanswered).collect(),
-            characters: documents.iter().map(|d| d.chars().count()).sum::<usize>()
-                + documents.len().saturating_sub(1),
-            documents,
+            ..Corpus::of_texts(&documents, Vocabulary::of(ALPHABET)?)?
         })
     }
 

@@ -1,4 +1,10 @@
-//! The character vocabulary.
+//! Token ids: of the characters of a text, of bytes, of a tokenizer's pieces, or of a made task's symbols.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokenizers::{DecoderWrapper, Tokenizer};
 
 use super::ragged::{MASK, PAD};
 use crate::error::{Error, Result};
@@ -9,17 +15,38 @@ const PAD_CHARACTER: char = '\u{25A1}';
 /// The character that represents [`MASK`] in text.
 const MASK_CHARACTER: char = '\u{2047}';
 
-/// One id for each character of a corpus: 0 [`PAD`], 1 [`MASK`], then its characters by code point.
-///
-/// Of the corpus `ba\n` the ids are `□` 0, `⁇` 1, newline 2, `a` 3, `b` 4.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vocabulary {
-    /// Character of each id; sorted from id 2 on.
-    characters: Vec<char>,
+/// Ids before those of text: [`PAD`] and [`MASK`].
+const SPECIAL: u32 = 2;
+
+/// The keys in a weights file's header that hold what [`Vocabulary::from_notes`] needs.
+const CHARACTERS_NOTE: &str = "vocabulary";
+const TOKENS_NOTE: &str = "tokens";
+const TOKENIZER_NOTE: &str = "tokenizer";
+const SYMBOLS_NOTE: &str = "symbols";
+
+/// What the token ids stand for. Except in a made task, 0 is [`PAD`] and 1 is [`MASK`].
+#[derive(Clone)]
+pub enum Vocabulary {
+    /// The distinct characters of a corpus, by code point: see [`Vocabulary::of`].
+    Characters(Arc<[char]>),
+    /// Byte `b` is id `b + 2`, so that every text can be encoded.
+    Bytes,
+    /// Piece `t` of a Hugging Face tokenizer is id `t + 2`.
+    Tokenizer(Arc<Pieces>),
+    /// The symbols of a made task. Id 0 is never a target, since [`PAD`] means *not scored*.
+    Symbols(Arc<[String]>),
+}
+
+/// A tokenizer with the text of its file.
+pub struct Pieces {
+    tokenizer: Tokenizer,
+    json: String,
 }
 
 impl Vocabulary {
-    /// The distinct characters of a text, after padding and mask.
+    /// One id for each distinct character of a text, after padding and mask.
+    ///
+    /// Of the text `ba\n` the ids are `□` 0, `⁇` 1, newline 2, `a` 3, `b` 4.
     ///
     /// # Errors
     /// The text contains one of the two characters that stand for padding and mask.
@@ -37,18 +64,28 @@ impl Vocabulary {
         let mut characters: Vec<char> = text.chars().collect();
         characters.sort_unstable();
         characters.dedup();
-        characters.splice(0..0, [PAD_CHARACTER, MASK_CHARACTER]);
-        Ok(Self { characters })
+        Ok(Self::Characters(characters.into()))
+    }
+
+    /// The pieces of a `tokenizer.json`, given its text.
+    ///
+    /// # Errors
+    /// The text is not that of a tokenizer.
+    pub fn of_tokenizer(json: String) -> Result<Self> {
+        let tokenizer = json.parse::<Tokenizer>();
+        let tokenizer =
+            tokenizer.map_err(|cause| Error::data(format!("not a tokenizer: {cause}")))?;
+        Ok(Self::Tokenizer(Arc::new(Pieces { tokenizer, json })))
     }
 
     /// Number of ids, including padding and mask.
     pub fn size(&self) -> usize {
-        self.characters.len()
-    }
-
-    /// The characters of all ids from 2 on, in order; [`Vocabulary::of`] rebuilds the vocabulary from them.
-    pub fn characters(&self) -> String {
-        self.characters[2..].iter().collect()
+        match self {
+            Self::Characters(characters) => characters.len() + SPECIAL as usize,
+            Self::Bytes => 256 + SPECIAL as usize,
+            Self::Tokenizer(pieces) => pieces.tokenizer.get_vocab_size(true) + SPECIAL as usize,
+            Self::Symbols(symbols) => symbols.len(),
+        }
     }
 
     /// Encodes a text. Mask and padding are not text; add them as ids.
@@ -56,24 +93,163 @@ impl Vocabulary {
     /// # Errors
     /// A character does not occur in the corpus; the message has its position, from 1.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let id = |(i, c): (usize, char)| match self.characters[2..].binary_search(&c) {
-            Ok(index) => Ok(index as u32 + 2),
-            Err(_) => Err(Error::data(format!(
-                "character {} at position {} does not occur in the corpus",
-                shown(c),
-                i + 1
-            ))),
-        };
-        text.chars().enumerate().map(id).collect()
+        match self {
+            Self::Characters(characters) => {
+                let id = |(i, c): (usize, char)| match characters.binary_search(&c) {
+                    Ok(index) => Ok(index as u32 + SPECIAL),
+                    Err(_) => Err(Error::data(format!(
+                        "character {} at position {} does not occur in the corpus",
+                        shown(c),
+                        i + 1
+                    ))),
+                };
+                text.chars().enumerate().map(id).collect()
+            }
+            Self::Bytes => Ok(text.bytes().map(|byte| u32::from(byte) + SPECIAL).collect()),
+            Self::Tokenizer(pieces) => {
+                let encoding = pieces.tokenizer.encode_fast(text, false);
+                let encoding = encoding.map_err(|cause| {
+                    Error::data(format!("the tokenizer refuses '{text}': {cause}"))
+                })?;
+                Ok(encoding.get_ids().iter().map(|id| id + SPECIAL).collect())
+            }
+            Self::Symbols(_) => Err(Error::data("a made task reads no text")),
+        }
     }
 
     /// Decodes ids, with `□` and `⁇` for padding and mask, and `\u{FFFD}` for an id above the vocabulary, which
-    /// a model with more ids may output.
+    /// a model with more ids may output, and for bytes that are not UTF-8.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let character = |&id: &u32| self.characters.get(id as usize).copied();
-        let ids = ids.iter().map(character);
-        ids.map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-            .collect()
+        if let Self::Symbols(symbols) = self {
+            let symbol = |&id: &u32| symbols.get(id as usize).map_or("\u{FFFD}", String::as_str);
+            return ids.iter().map(symbol).collect::<Vec<_>>().join(" ");
+        }
+        let is_special = |id: &u32| *id < SPECIAL;
+        let runs = ids.chunk_by(|a, b| is_special(a) == is_special(b));
+        runs.map(|run| match is_special(&run[0]) {
+            true => run.iter().map(|&id| special(id)).collect(),
+            false => self.decode_text(run),
+        })
+        .collect()
+    }
+
+    /// The text of one token as bytes, which need not be UTF-8; empty for padding and mask.
+    pub fn bytes(&self, id: u32) -> Vec<u8> {
+        match self {
+            _ if id < SPECIAL => vec![],
+            Self::Bytes => u8::try_from(id - SPECIAL).into_iter().collect(),
+            Self::Tokenizer(pieces) => pieces.bytes(id - SPECIAL),
+            Self::Characters(_) | Self::Symbols(_) => self.decode(&[id]).into_bytes(),
+        }
+    }
+
+    /// Decodes ids of text.
+    fn decode_text(&self, ids: &[u32]) -> String {
+        let own = ids.iter().map(|id| id - SPECIAL);
+        match self {
+            Self::Characters(characters) => {
+                let character = |id: u32| characters.get(id as usize).copied();
+                own.map(|id| character(id).unwrap_or(char::REPLACEMENT_CHARACTER))
+                    .collect()
+            }
+            Self::Bytes => {
+                let bytes: Vec<u8> = own.map(|id| u8::try_from(id).unwrap_or(0xff)).collect();
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            Self::Tokenizer(pieces) => {
+                let own: Vec<u32> = own.collect();
+                let text = pieces.tokenizer.decode(&own, false);
+                text.unwrap_or_else(|_| char::REPLACEMENT_CHARACTER.into())
+            }
+            Self::Symbols(_) => unreachable!("symbols are decoded as they are"),
+        }
+    }
+
+    /// What stands for the vocabulary where a stage's inputs are hashed.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Characters(characters) => characters.iter().collect(),
+            Self::Bytes => "all bytes".to_owned(),
+            Self::Tokenizer(pieces) => pieces.json.clone(),
+            Self::Symbols(symbols) => symbols.join("\n"),
+        }
+    }
+
+    /// What a weights file keeps of it, so that a model can be used without its data.
+    pub fn notes(&self) -> BTreeMap<String, String> {
+        let (key, value) = match self {
+            Self::Characters(_) => (CHARACTERS_NOTE, self.identity()),
+            Self::Bytes => (TOKENS_NOTE, "bytes".to_owned()),
+            Self::Tokenizer(_) => (TOKENIZER_NOTE, self.identity()),
+            Self::Symbols(_) => (SYMBOLS_NOTE, self.identity()),
+        };
+        BTreeMap::from([(key.to_owned(), value)])
+    }
+
+    /// The vocabulary of these [`notes`](Self::notes); `None` if they have none.
+    ///
+    /// # Errors
+    /// They are damaged.
+    pub fn from_notes(notes: &BTreeMap<String, String>) -> Result<Option<Self>> {
+        let note = |key| notes.get(key);
+        if let Some(characters) = note(CHARACTERS_NOTE) {
+            return Self::of(characters).map(Some);
+        }
+        if let Some(json) = note(TOKENIZER_NOTE) {
+            return Self::of_tokenizer(json.clone()).map(Some);
+        }
+        if let Some(symbols) = note(SYMBOLS_NOTE) {
+            let symbols: Vec<String> = symbols.split('\n').map(str::to_owned).collect();
+            return Ok(Some(Self::Symbols(symbols.into())));
+        }
+        Ok(note(TOKENS_NOTE).map(|_| Self::Bytes))
+    }
+}
+
+impl Pieces {
+    /// The text of a piece. A piece of a byte-level tokenizer stands for bytes, of which some are part of a character.
+    fn bytes(&self, piece: u32) -> Vec<u8> {
+        let text = self.tokenizer.id_to_token(piece).unwrap_or_default();
+        let is_byte_level =
+            |decoder: &DecoderWrapper| matches!(decoder, DecoderWrapper::ByteLevel(_));
+        if self.tokenizer.get_decoder().is_some_and(is_byte_level) {
+            return text.chars().filter_map(byte_of).collect();
+        }
+        // What SentencePiece writes for a space.
+        text.replace('\u{2581}', " ").into_bytes()
+    }
+}
+
+impl PartialEq for Vocabulary {
+    fn eq(&self, other: &Self) -> bool {
+        self.notes() == other.notes()
+    }
+}
+
+impl fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Vocabulary of {} ids", self.size())
+    }
+}
+
+/// The byte that a character of a byte-level piece stands for: printable bytes stand for themselves, and those that are not
+/// are the characters from 256 on, in order (Radford et al. 2019, GPT-2's `bytes_to_unicode`).
+fn byte_of(c: char) -> Option<u8> {
+    let is_printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    match u32::from(c) {
+        code @ 0..=0xff => u8::try_from(code).ok(),
+        code => (0..=0xff)
+            .filter(|byte| !is_printable(byte))
+            .nth(code as usize - 256),
+    }
+}
+
+/// The character that stands for a special id.
+fn special(id: u32) -> char {
+    if id == PAD {
+        PAD_CHARACTER
+    } else {
+        MASK_CHARACTER
     }
 }
 

@@ -41,6 +41,12 @@ fn beside(path: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
     Ok(file)
 }
 
+/// A file to be written piece by piece beside `path`, and persisted there; its folder is created.
+pub fn begin(path: &Path) -> std::io::Result<NamedTempFile> {
+    std::fs::create_dir_all(folder_of(path))?;
+    temporary().tempfile_in(folder_of(path))
+}
+
 /// Syncs a file, which another process may have written, to disk before it gets its new name.
 fn sync_file(path: &Path) -> std::io::Result<()> {
     // Windows syncs only what is open for writing.

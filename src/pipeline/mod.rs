@@ -37,8 +37,6 @@ use execute::{Failure, PlanOutcome, execute};
 use plan::{Action, Plan};
 use summary::{calibration, draws, figures, findings, groups};
 
-pub use stage::work::VOCABULARY_NOTE;
-
 /// Command-line options of a run, besides the experiment itself.
 #[derive(Clone, Debug, Default)]
 pub struct Options {

@@ -5,7 +5,7 @@ use super::stage::job::{Asked, Inputs, Job};
 use super::stage::work::start_from;
 use crate::config::schema::{AttentionSpec, DeviceKind, ModelSpec, Settings, Training};
 use crate::config::{self, Experiment};
-use crate::data::Task as _;
+use crate::data::objectives::Reads;
 use crate::error::{Error, Result};
 use crate::model::registry::{self, Compiled};
 
@@ -43,23 +43,25 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
         ))
         .help(format!("set `model.vocabulary = {needed}`")));
     }
-    if let Some(spec) = &settings.pretrain {
-        countable("pretrain", spec.epochs, corpus.documents.len(), model)?;
-    }
-    if let Some(spec) = &settings.finetune {
-        countable("finetune", spec.epochs, corpus.train.len(), model)?;
-    }
+    let (question, made) = ("a training question with its answer", "an example of");
+    let asked = match &corpus.examples {
+        Some(examples) => format!("{made} {:?}", examples.name()),
+        None => question.to_owned(),
+    };
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
-        let longest = spec.task(corpus, model.context, 0)?.longest_sequence();
-        fits(model, "a corrupted document", longest, RAISE)?;
+        let task = inputs.pretraining(spec, 0)?;
+        let training = spec.training();
+        countable("pretrain", &training, task.len(), model)?;
+        let what = match spec.objective.0.reads {
+            Reads::Documents => "a corrupted document",
+            Reads::Answers => asked.as_str(),
+        };
+        fits(model, what, task.longest_sequence(), RAISE)?;
     }
-    if settings
-        .finetune
-        .as_ref()
-        .is_some_and(|stage| stage.epochs > 0)
-    {
-        let longest = inputs.answering()?.longest_sequence();
-        fits(model, "a training question with its answer", longest, RAISE)?;
+    if let Some(spec) = settings.finetune.as_ref().filter(|stage| stage.epochs > 0) {
+        let task = inputs.answers()?;
+        countable("finetune", spec, task.len(), model)?;
+        fits(model, &asked, task.longest_sequence(), RAISE)?;
     }
     if let Some(spec) = settings.evaluate.as_ref().filter(|spec| spec.ask_model) {
         for prompt in Asked::of(spec, inputs)?.prompts(inputs) {
@@ -89,7 +91,8 @@ fn fits(model: &ModelSpec, what: &str, tokens: usize, help: &str) -> Result<()> 
     Err(Error::config(message).help(help))
 }
 
-fn countable(stage: &str, epochs: usize, documents: usize, model: &ModelSpec) -> Result<()> {
+fn countable(stage: &str, spec: &Training, documents: usize, model: &ModelSpec) -> Result<()> {
+    let (epochs, documents) = (spec.epochs, spec.epoch_documents(documents));
     let most = Training::most_epochs(documents, model.context);
     if epochs as u64 <= most {
         return Ok(());

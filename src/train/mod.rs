@@ -125,24 +125,31 @@ pub fn fit(
     if from.step == 0 {
         model.reset_optimiser();
     }
-    let documents = task.len() * training.epochs;
+    let epoch_documents = training.epoch_documents(task.len());
+    let documents = epoch_documents * training.epochs;
     let mut clock = Clock::new(documents, stage.context, from.schedule_tokens);
     let mut at = from.clone();
     while at.epoch < training.epochs {
         let epoch = at.epoch + 1;
         let (documents, shuffle) = (training.batch_documents, training.shuffle);
         let batches = batches(task, epoch as u64, documents, shuffle, stage.seed);
+        let batches = batches.first(epoch_documents);
         let mut next = None;
         while at.batch < batches.len() {
             let started = Instant::now();
-            let batch = next.take().unwrap_or_else(|| batches.batch(at.batch));
+            let batch = match next.take() {
+                Some(batch) => batch,
+                None => batches.batch(at.batch)?,
+            };
             clock.begin_step(batch.documents());
             at.step += 1;
             let settings = stage.step_settings(at.step, &clock);
             model.begin_step(&batch, &settings)?;
             // Overlaps with the GPU's work.
-            next = (at.batch + 1 < batches.len()).then(|| batches.batch(at.batch + 1));
+            let following = at.batch + 1;
+            let prepared = (following < batches.len()).then(|| batches.batch(following));
             let metrics = model.finish_step()?;
+            next = prepared.transpose()?;
             if !metrics.is_finite() {
                 let step = at.step;
                 return Ok(TrainingOutcome::Diverged { step, metrics });
@@ -257,11 +264,11 @@ mod tests {
         fn longest_sequence(&self) -> usize {
             5
         }
-        fn sequence(&self, _: u64, index: usize) -> Sequence {
-            Sequence {
+        fn sequence(&self, _: u64, index: usize) -> Result<Sequence> {
+            Ok(Sequence {
                 tokens: vec![2; index + 1],
                 targets: vec![3; index + 1],
-            }
+            })
         }
     }
 
@@ -292,6 +299,7 @@ mod tests {
                 optimiser: OptimiserSpec::default(),
                 schedule: ScheduleSpec::default(),
                 shuffle: false,
+                epoch_documents: None,
                 checkpoint_steps: None,
             },
             dropout: 0.1,

@@ -18,7 +18,7 @@ pub use blocks::{MlpSpec, NormSpec, PositionsSpec};
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
-    OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training, default_excerpt,
+    MixedSpec, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training, default_excerpt,
 };
 
 mod attention;

@@ -7,10 +7,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
-use super::default_true;
+use super::{ModelSpec, default_true};
 use crate::config::home;
-use crate::data::objectives::{Objective, ObjectiveSettings};
-use crate::data::{Corpus, Task};
+use crate::data::objectives::mix::Mix;
+use crate::data::objectives::{Objective, ObjectiveSettings, Reads};
+use crate::data::{Corpus, Split, Task};
 use crate::error::Result;
 use crate::kinds::Named;
 
@@ -52,6 +53,11 @@ macro_rules! training_stage {
             /// Whether to reshuffle the documents every epoch; the assignment does not.
             #[serde(default)]
             pub shuffle: bool,
+            /// Number of documents in an epoch, the first of the shuffled order: for texts of which one pass takes too long
+            /// to be the unit of anything. Default: all.
+            #[schemars(range(min = 1))]
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub epoch_documents: Option<usize>,
             /// Steps between checkpoints, from which an interrupted run resumes; results do not depend on it. Default:
             /// a fiftieth of the stage, at least 10.
             #[schemars(range(min = 1))]
@@ -64,9 +70,12 @@ macro_rules! training_stage {
 training_stage! {
     /// Learning from the corpus.
     PretrainSpec {
-        /// Pretraining objective: `"span-corruption"` replaces a random span with a mask token and moves it to the end
-        /// of the sequence, behind a second mask.
+        /// Pretraining objective: what a sequence is made of, and which of its tokens are scored.
         pub objective: Named<Objective>,
+        /// Further objectives to train on at the same time, each with its share of the scored tokens; the rest is left to
+        /// `objective`. Default: none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub mix: Vec<MixedSpec>,
         /// Whether a third mask token ends the sequence, so that the model learns when to stop; `false` follows the
         /// assignment's handout.
         #[serde(default = "default_true")]
@@ -77,6 +86,17 @@ training_stage! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub longest_excerpt: Option<usize>,
     }
+}
+
+/// An objective that is mixed in.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct MixedSpec {
+    /// Another pretraining objective.
+    pub objective: Named<Objective>,
+    /// Its share of the scored tokens; all of them add up to less than 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    pub share: f64,
 }
 
 training_stage! {
@@ -95,21 +115,58 @@ impl PretrainSpec {
             optimiser: self.optimiser.clone(),
             schedule: self.schedule.clone(),
             shuffle: self.shuffle,
+            epoch_documents: self.epoch_documents,
             checkpoint_steps: self.checkpoint_steps,
         }
     }
 
-    /// The task of learning from a corpus, in a context of so many tokens.
+    /// The task by which a model learns from the documents of a split.
     ///
     /// # Errors
-    /// The settings are invalid, or the documents cannot be encoded.
-    pub fn task(&self, corpus: &Corpus, context: usize, seed: u64) -> Result<Box<dyn Task>> {
-        let settings = ObjectiveSettings {
-            longest_excerpt: self.longest_excerpt(context),
-            terminated: self.terminated,
+    /// The settings are invalid, or the data has nothing to learn from.
+    pub fn task(
+        &self,
+        corpus: &Corpus,
+        split: Split,
+        model: &ModelSpec,
+        seed: u64,
+    ) -> Result<Box<dyn Task>> {
+        let settings = self.objective_settings(split, model, seed);
+        let main = self.objective.0.task(corpus, settings)?;
+        if self.mix.is_empty() {
+            return Ok(main);
+        }
+        let mixed = self.mix.iter().map(|one| {
+            let task = one.objective.0.task(corpus, settings)?;
+            Ok((task, one.share))
+        });
+        Ok(Box::new(Mix::new(
+            main,
+            mixed.collect::<Result<_>>()?,
             seed,
-        };
-        (self.objective.0.task)(corpus, settings)
+        )?))
+    }
+
+    /// What its objectives are told.
+    pub fn objective_settings(
+        &self,
+        split: Split,
+        model: &ModelSpec,
+        seed: u64,
+    ) -> ObjectiveSettings {
+        ObjectiveSettings {
+            longest_excerpt: self.longest_excerpt(model.context),
+            terminated: self.terminated,
+            context: model.longest_document(),
+            seed,
+            split,
+        }
+    }
+
+    /// Whether any of its objectives reads this part of the data.
+    pub fn reads(&self, part: Reads) -> bool {
+        let mixed = self.mix.iter().map(|one| one.objective);
+        mixed.chain([self.objective]).any(|one| one.0.reads == part)
     }
 
     /// The longest excerpt in characters: as given, or seven eighths of the context, but short
@@ -143,8 +200,15 @@ impl Training {
         MOST_TOKENS / document.saturating_mul(documents.max(1) as u64)
     }
 
+    /// Number of documents that an epoch takes of so many.
+    pub fn epoch_documents(&self, documents: usize) -> usize {
+        self.epoch_documents
+            .map_or(documents, |some| some.min(documents))
+    }
+
     /// Optimiser steps for a task of so many documents, no more than [`Training::most_epochs`] allows.
     pub fn steps(&self, documents: usize) -> usize {
+        let documents = self.epoch_documents(documents);
         self.epochs * documents.div_ceil(self.batch_documents)
     }
 }

@@ -18,6 +18,9 @@ const LEAST_SOFTCAP: f64 = 0.01;
 /// Everything that is wrong with one point's values. `skipped` are the keys not to look at.
 pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(skipped);
+    for broken in settings.data.check() {
+        rules.of_kind("data", broken, &[]);
+    }
     model(&mut rules, &settings.model);
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {

@@ -1,12 +1,25 @@
-//! Answering questions: the objective of finetuning.
+//! Answering questions, or what a made task asks: the objective of finetuning.
 
+use crate::data::made::Answers;
 use crate::data::questions::{encode, prompt};
 use crate::data::ragged::{MASK, PAD, Sequence};
 use crate::data::vocabulary::Vocabulary;
-use crate::data::{Question, Task};
+use crate::data::{Corpus, Question, Split, Task};
 use crate::error::{Error, Result};
 
-/// The finetuning task: questions with their answers.
+/// The task of answering: the training questions, or the training examples of a made task.
+///
+/// # Errors
+/// A question has no answer, or a character that the documents do not have.
+pub fn answers(corpus: &Corpus) -> Result<Box<dyn Task>> {
+    let split = Split::Train;
+    Ok(match corpus.examples.clone() {
+        Some(examples) => Box::new(Answers { examples, split }),
+        None => Box::new(Answering::new(&corpus.train, &corpus.vocabulary)?),
+    })
+}
+
+/// Questions with their answers as training sequences.
 ///
 /// A question, a mask, its answer, a mask; only the second half is scored:
 ///
@@ -33,8 +46,8 @@ impl Task for Answering {
     }
 
     /// Does not depend on the epoch.
-    fn sequence(&self, _epoch: u64, index: usize) -> Sequence {
-        self.sequences[index].clone()
+    fn sequence(&self, _epoch: u64, index: usize) -> Result<Sequence> {
+        Ok(self.sequences[index].clone())
     }
 
     fn longest_sequence(&self) -> usize {
@@ -84,9 +97,9 @@ mod tests {
     fn mask_place_and_mask_are_scored() {
         let question = asked("Where was Ada Moss born?", Some("Lima"));
         let task = Answering::new(&[question], &vocabulary()).expect("a task");
-        let sequence = task.sequence(1, 0);
+        let sequence = task.sequence(1, 0).expect("in memory");
         assert_eq!(task.len(), 1);
-        assert_eq!(sequence, task.sequence(2, 0));
+        assert_eq!(sequence, task.sequence(2, 0).expect("in memory"));
         assert_eq!(
             vocabulary().decode(&sequence.tokens),
             "Where was Ada Moss born?⁇Lima"
@@ -100,7 +113,7 @@ mod tests {
     #[test]
     fn one_character_each_is_enough() {
         let task = Answering::new(&[asked("a", Some("b"))], &vocabulary()).expect("a task");
-        let sequence = task.sequence(1, 0);
+        let sequence = task.sequence(1, 0).expect("in memory");
         assert_eq!(vocabulary().decode(&sequence.tokens), "a⁇b");
         assert_eq!(vocabulary().decode(&sequence.targets), "⁇b⁇");
     }

@@ -1,20 +1,37 @@
 //! Training objectives: which token sequences are made of the data, and which of their tokens are scored.
+//!
+//! An objective is one file and one line of [`OBJECTIVES`]; [`mix`] trains on several at once.
 
 mod answering;
+mod capitalised;
+mod language_model;
+pub mod mix;
 mod span_corruption;
 
-use super::{Corpus, Task};
-use crate::error::Result;
+use super::{Corpus, Split, Task};
+use crate::error::{Error, Result};
 use crate::kinds::Listed;
 
-pub use answering::Answering;
-pub use span_corruption::SpanCorruption;
+pub use answering::{Answering, answers};
+pub use language_model::LanguageModel;
+pub use span_corruption::{SpanCorruption, Spans};
 
 pub struct Objective {
     name: &'static str,
+    other_names: &'static [&'static str],
     about: &'static str,
-    /// The training task of this objective on the documents of a corpus.
-    pub task: fn(&Corpus, ObjectiveSettings) -> Result<Box<dyn Task>>,
+    /// What it learns from.
+    pub reads: Reads,
+    /// The task of this objective on the documents of a split, or on the training questions.
+    task: fn(&Corpus, ObjectiveSettings) -> Result<Box<dyn Task>>,
+}
+
+/// The part of the data that an objective learns from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    Documents,
+    /// Questions, or the examples of a made task.
+    Answers,
 }
 
 /// Settings of a pretraining task, from `[pretrain]`.
@@ -24,15 +41,79 @@ pub struct ObjectiveSettings {
     pub longest_excerpt: usize,
     /// Whether the sequence ends with a closing mask.
     pub terminated: bool,
+    /// Longest sequence that the model reads, in tokens.
+    pub context: usize,
     pub seed: u64,
+    /// The split whose documents are read.
+    pub split: Split,
 }
 
-/// The objectives of pretraining; finetuning always uses [`Answering`].
-static OBJECTIVES: [Objective; 1] = [Objective {
-    name: "span-corruption",
-    about: "a random span moves behind a mask at the end (Raffel et al. 2020, T5, in one sequence)",
-    task: |corpus, settings| Ok(Box::new(SpanCorruption::new(corpus, settings)?)),
-}];
+/// The objectives of pretraining; finetuning always uses [`answers`].
+static OBJECTIVES: [Objective; 5] = [
+    Objective {
+        name: "span-corruption",
+        other_names: &["t5", "denoising"],
+        about: "a random span moves behind a mask at the end (Raffel et al. 2020, T5, in one sequence)",
+        reads: Reads::Documents,
+        task: |corpus, settings| {
+            let task = SpanCorruption::new(corpus, settings, Spans::Uniform)?;
+            Ok(Box::new(task))
+        },
+    },
+    Objective {
+        name: "masked-entities",
+        other_names: &["salient-spans", "salient-span-masking"],
+        about: "span corruption of a run of capitalised words, where an excerpt has one (after the salient spans of Guu et al. 2020, REALM)",
+        reads: Reads::Documents,
+        task: |corpus, settings| {
+            let task = SpanCorruption::new(corpus, settings, Spans::Entities)?;
+            Ok(Box::new(task))
+        },
+    },
+    Objective {
+        name: "language-model",
+        other_names: &["lm", "next-token", "causal"],
+        about: "the next token at every position; what is longer than the context is cut into windows",
+        reads: Reads::Documents,
+        task: |corpus, settings| Ok(Box::new(LanguageModel::new(corpus, settings, false))),
+    },
+    Objective {
+        name: "prefix-language-model",
+        other_names: &["prefix-lm"],
+        about: "the next token behind a prefix of random length (Raffel et al. 2020, T5, §3.2.1, with causal attention over the prefix)",
+        reads: Reads::Documents,
+        task: |corpus, settings| Ok(Box::new(LanguageModel::new(corpus, settings, true))),
+    },
+    Objective {
+        name: "answers",
+        other_names: &["questions", "supervised"],
+        about: "the answers to the training questions, or what a made task scores; documents are not read",
+        reads: Reads::Answers,
+        task: |corpus, _| answers(corpus),
+    },
+];
+
+impl Objective {
+    /// The training task of this objective.
+    ///
+    /// # Errors
+    /// The data has nothing that it could learn from, or the settings are invalid.
+    pub fn task(&self, corpus: &Corpus, settings: ObjectiveSettings) -> Result<Box<dyn Task>> {
+        let task = (self.task)(corpus, settings)?;
+        if task.is_empty() {
+            let lacks = match self.reads {
+                Reads::Documents => "documents",
+                Reads::Answers => "training questions",
+            };
+            let message = format!(
+                "the objective {:?} learns from {lacks}, but the data has none",
+                self.name
+            );
+            return Err(Error::config(message));
+        }
+        Ok(task)
+    }
+}
 
 impl Listed for Objective {
     fn all() -> &'static [Self] {
@@ -45,5 +126,22 @@ impl Listed for Objective {
 
     fn about(&self) -> &'static str {
         self.about
+    }
+
+    fn other_names(&self) -> &'static [&'static str] {
+        self.other_names
+    }
+}
+
+#[cfg(test)]
+impl Default for ObjectiveSettings {
+    fn default() -> Self {
+        Self {
+            longest_excerpt: 112,
+            terminated: true,
+            context: 128,
+            seed: 0,
+            split: Split::Train,
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Span corruption: a masked span is moved to the end of the sequence, where the model learns to predict it.
 
+use std::sync::Arc;
+
 use rand::Rng as _;
 
-use super::ObjectiveSettings;
+use super::{ObjectiveSettings, capitalised};
+use crate::data::documents::Documents;
 use crate::data::generator::generator;
 use crate::data::ragged::{MASK, Sequence};
 use crate::data::vocabulary::Vocabulary;
@@ -34,23 +37,32 @@ const SHORTEST_EXCERPT: usize = 4;
 ///
 /// Source: Raffel et al. 2020 (T5), §3.1.4, in the one-sequence form of CS224N's assignment 5.
 pub struct SpanCorruption {
-    /// Token ids of each document.
-    documents: Vec<Vec<u32>>,
+    documents: Arc<Documents>,
     vocabulary: Vocabulary,
     settings: ObjectiveSettings,
+    /// Where the span lies.
+    spans: Spans,
+}
+
+/// How the masked span of an excerpt is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spans {
+    /// Length and start drawn uniformly.
+    Uniform,
+    /// A run of capitalised words, if the excerpt has one; otherwise as above.
+    Entities,
 }
 
 /// Prefix, masked span and suffix of a corrupted document.
-type Parts<'a> = [&'a [u32]; 3];
+type Parts = [Vec<u32>; 3];
 
 impl SpanCorruption {
     /// Builds the task. [`ObjectiveSettings::terminated`] appends the third mask, which teaches the model where an
     /// answer ends; the assignment's handout has none.
     ///
     /// # Errors
-    /// `longest_excerpt` below 4 (kind `Config`), or a document with a character
-    /// outside the vocabulary (kind `Data`).
-    pub fn new(corpus: &Corpus, settings: ObjectiveSettings) -> Result<Self> {
+    /// `longest_excerpt` below 4.
+    pub fn new(corpus: &Corpus, settings: ObjectiveSettings, spans: Spans) -> Result<Self> {
         let longest_excerpt = settings.longest_excerpt;
         if longest_excerpt < SHORTEST_EXCERPT || u32::try_from(longest_excerpt).is_err() {
             let rule = format!("must be at least {SHORTEST_EXCERPT} and fit in 32 bits");
@@ -58,37 +70,44 @@ impl SpanCorruption {
                 "pretrain.longest_excerpt = {longest_excerpt} {rule}"
             )));
         }
-        let vocabulary = corpus.vocabulary.clone();
-        let documents = corpus.documents.iter().map(|d| vocabulary.encode(d));
         Ok(Self {
-            documents: documents.collect::<Result<_>>()?,
-            vocabulary,
+            documents: corpus.documents(settings.split).clone(),
+            vocabulary: corpus.vocabulary.clone(),
             settings,
+            spans,
         })
     }
 
     /// Draws the parts, which depend only on seed, epoch and document.
-    fn parts(&self, epoch: u64, index: usize) -> Parts<'_> {
+    fn parts(&self, epoch: u64, index: usize) -> Result<Parts> {
         let mut generator = generator(b"corrupt.", [self.settings.seed, epoch, index as u64]);
         let t = generator.gen_range(SHORTEST_EXCERPT as u32..=self.settings.longest_excerpt as u32);
         // In u64, since 3t may exceed 32 bits.
         let m = generator.gen_range(t / 8..=(u64::from(t) * 3 / 8) as u32);
         let s = generator.gen_range(1..=t - m - 1);
 
-        let document = &self.documents[index];
-        let within = |position: u32| document.len().min(position as usize);
-        let (prefix, rest) = document[..within(t)].split_at(within(s));
-        let (masked, suffix) = rest.split_at(within(s + m) - within(s));
-        [prefix, masked, suffix]
+        let excerpt = self.documents.ids(index, 0..t as usize)?;
+        let (mut first, mut last) = (s as usize, (s + m) as usize);
+        if self.spans == Spans::Entities {
+            let runs = capitalised::runs(&excerpt, &self.vocabulary);
+            if !runs.is_empty() {
+                let chosen = generator.gen_range(0..runs.len() as u32);
+                (first, last) = (runs[chosen as usize].start, runs[chosen as usize].end);
+            }
+        }
+        let within = |position: usize| excerpt.len().min(position);
+        let (prefix, rest) = excerpt.split_at(within(first));
+        let (masked, suffix) = rest.split_at(within(last) - within(first));
+        Ok([prefix, masked, suffix].map(<[u32]>::to_vec))
     }
 
-    fn string(&self, [prefix, masked, suffix]: Parts<'_>) -> Vec<u32> {
+    fn string(&self, [prefix, masked, suffix]: &Parts) -> Vec<u32> {
         let close: &[u32] = if self.settings.terminated {
             &[MASK]
         } else {
             &[]
         };
-        [prefix, &[MASK], suffix, &[MASK], masked, close].concat()
+        [prefix, &[MASK][..], suffix, &[MASK], masked, close].concat()
     }
 }
 
@@ -97,30 +116,30 @@ impl Task for SpanCorruption {
         self.documents.len()
     }
 
-    fn sequence(&self, epoch: u64, index: usize) -> Sequence {
-        let mut tokens = self.string(self.parts(epoch, index));
+    fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
+        let mut tokens = self.string(&self.parts(epoch, index)?);
         let targets = tokens[1..].to_vec();
         tokens.pop();
-        Sequence { tokens, targets }
+        Ok(Sequence { tokens, targets })
     }
 
     fn longest_sequence(&self) -> usize {
-        let longest = self.documents.iter().map(Vec::len).max().unwrap_or(0);
         // Two or three masks; the very last token is only a target.
-        longest.min(self.settings.longest_excerpt) + 1 + usize::from(self.settings.terminated)
+        let longest = self.documents.longest().min(self.settings.longest_excerpt);
+        longest + 1 + usize::from(self.settings.terminated)
     }
 
-    fn example(&self, epoch: u64, index: usize) -> Option<CorruptionRow> {
-        let parts = self.parts(epoch, index);
-        let [prefix, masked, suffix] = parts.map(|part| self.vocabulary.decode(part));
-        Some(CorruptionRow {
+    fn example(&self, epoch: u64, index: usize) -> Result<Option<CorruptionRow>> {
+        let parts = self.parts(epoch, index)?;
+        let [prefix, masked, suffix] = parts.each_ref().map(|part| self.vocabulary.decode(part));
+        Ok(Some(CorruptionRow {
             document: index + 1,
             epoch: epoch as usize,
             prefix,
             masked,
             suffix,
-            sequence: self.vocabulary.decode(&self.string(parts)),
-        })
+            sequence: self.vocabulary.decode(&self.string(&parts)),
+        }))
     }
 }
 
@@ -131,27 +150,31 @@ mod tests {
     /// A corpus of made-up lines, without questions.
     fn corpus(documents: &[&str]) -> Corpus {
         let vocabulary = Vocabulary::of(&documents.join("\n")).expect("a vocabulary");
-        Corpus {
-            documents: documents.iter().map(|&d| d.to_owned()).collect(),
-            vocabulary,
-            train: vec![],
-            dev: vec![],
-            test: vec![],
-            characters: 0,
-        }
+        let documents: Vec<String> = documents.iter().map(|&d| d.to_owned()).collect();
+        Corpus::of_texts(&documents, vocabulary).expect("encoded")
     }
 
     fn row(task: &SpanCorruption, epoch: u64, index: usize) -> CorruptionRow {
-        task.example(epoch, index).expect("a row")
+        let example = task.example(epoch, index).expect("readable");
+        example.expect("a row")
     }
 
     fn task(documents: &[&str], terminated: bool, seed: u64) -> SpanCorruption {
-        let shown = ObjectiveSettings {
-            longest_excerpt: 112,
+        let shown = settings(112, terminated, seed);
+        SpanCorruption::new(&corpus(documents), shown, Spans::Uniform).expect("a task")
+    }
+
+    fn settings(longest_excerpt: usize, terminated: bool, seed: u64) -> ObjectiveSettings {
+        ObjectiveSettings {
+            longest_excerpt,
             terminated,
             seed,
-        };
-        SpanCorruption::new(&corpus(documents), shown).expect("a task")
+            ..ObjectiveSettings::default()
+        }
+    }
+
+    fn sequence(task: &SpanCorruption, epoch: u64, index: usize) -> Sequence {
+        task.sequence(epoch, index).expect("readable")
     }
 
     #[test]
@@ -195,7 +218,7 @@ mod tests {
                 let whole = format!("{}⁇{}⁇{}{close}", row.prefix, row.suffix, row.masked);
                 assert_eq!(row.sequence, whole);
                 assert_eq!((row.document, row.epoch), (1, epoch as usize));
-                let ids = task.sequence(epoch, 0);
+                let ids = sequence(&task, epoch, 0);
                 let last = whole.chars().last().expect("a mask at least");
                 let first = whole.chars().next().expect("a mask at least");
                 assert_eq!(
@@ -227,9 +250,9 @@ mod tests {
         for epoch in 1..20 {
             assert_eq!(row(&with, epoch, 1).sequence, "⁇⁇⁇");
             let (tokens, targets) = (vec![MASK; 2], vec![MASK; 2]);
-            assert_eq!(with.sequence(epoch, 1), Sequence { tokens, targets });
+            assert_eq!(sequence(&with, epoch, 1), Sequence { tokens, targets });
             let (tokens, targets) = (vec![MASK], vec![MASK]);
-            assert_eq!(without.sequence(epoch, 1), Sequence { tokens, targets });
+            assert_eq!(sequence(&without, epoch, 1), Sequence { tokens, targets });
         }
     }
 
@@ -249,18 +272,18 @@ mod tests {
     fn a_draw_depends_on_seed_epoch_and_document_alone() {
         let line = "Ada Moss was born in Lima, far from here, and lived in Oslo for many years.";
         let both = task(&[line, line], true, 4);
-        let backwards: Vec<_> = (0..2).rev().map(|i| both.sequence(5, i)).collect();
-        assert_eq!(both.sequence(5, 0), backwards[1]);
-        assert_eq!(both.sequence(5, 1), backwards[0]);
+        let backwards: Vec<_> = (0..2).rev().map(|i| sequence(&both, 5, i)).collect();
+        assert_eq!(sequence(&both, 5, 0), backwards[1]);
+        assert_eq!(sequence(&both, 5, 1), backwards[0]);
         assert_eq!(
-            task(&[line, ""], true, 4).sequence(5, 0),
-            both.sequence(5, 0)
+            sequence(&task(&[line, ""], true, 4), 5, 0),
+            sequence(&both, 5, 0)
         );
-        assert_ne!(both.sequence(5, 0), both.sequence(5, 1));
-        assert_ne!(both.sequence(5, 0), both.sequence(6, 0));
+        assert_ne!(sequence(&both, 5, 0), sequence(&both, 5, 1));
+        assert_ne!(sequence(&both, 5, 0), sequence(&both, 6, 0));
         assert_ne!(
-            both.sequence(5, 0),
-            task(&[line, ""], true, 3).sequence(5, 0)
+            sequence(&both, 5, 0),
+            sequence(&task(&[line, ""], true, 3), 5, 0)
         );
     }
 
@@ -285,12 +308,8 @@ mod tests {
     #[test]
     fn an_excerpt_needs_four_characters() {
         let of = |longest_excerpt| {
-            let shown = ObjectiveSettings {
-                longest_excerpt,
-                terminated: true,
-                seed: 0,
-            };
-            SpanCorruption::new(&corpus(&["abc"]), shown).err()
+            let shown = settings(longest_excerpt, true, 0);
+            SpanCorruption::new(&corpus(&["abc"]), shown, Spans::Uniform).err()
         };
         let error = of(3).expect("refused");
         assert_eq!(

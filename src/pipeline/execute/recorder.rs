@@ -41,14 +41,14 @@ pub(super) struct OpenRun {
 /// Number of steps of these stages, not counting reused stages.
 fn steps_to_do<'a>(stages: impl IntoIterator<Item = &'a PlannedStage<'a>>) -> u64 {
     let stages = stages.into_iter().filter(|one| one.action != Action::Reuse);
-    stages.map(|one| one.job.steps() as u64).sum()
+    stages.map(|one| one.steps as u64).sum()
 }
 
 impl<'a> RunRecorder<'a> {
     pub(super) fn new(plan: &'a Plan<'a>, progress: &'a Progress, stages_at_once: usize) -> Self {
         let names: Vec<String> = (0..plan.runs.len()).map(|run| plan.name(run)).collect();
         // Each stage once, however many runs share it.
-        let steps = plan.stages.iter().map(|one| one.job.steps() as u64).sum();
+        let steps = plan.stages.iter().map(|one| one.steps as u64).sum();
         let sweep = progress.sweep(&plan.experiment.name, &names, steps);
         let done = plan.runs.iter().filter(|run| run.is_done).count();
         sweep.done_before(done, steps - steps_to_do(&plan.stages));

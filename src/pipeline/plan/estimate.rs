@@ -66,19 +66,20 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
         Job::Explore(spec) => {
             return Ok(Estimate {
                 parameters: 0,
-                steps: planned.job.steps(),
+                steps: planned.steps,
                 tokens: 0,
                 memory_bytes: PROGRAM_BYTES,
                 time: Duration::from_secs_f64(spec.multiplications() / 1e9),
             });
         }
         Job::Pretrain(spec, inputs) => {
-            let task = spec.task(&inputs.corpus, inputs.settings.model.context, seed)?;
+            let task = inputs.pretraining(spec, seed)?;
             let cost = training((inputs, seed), task.as_ref(), &spec.training(), speeds)?;
             (inputs, cost)
         }
         Job::Finetune(spec, inputs) => {
-            let cost = training((inputs, seed), &inputs.answering()?, spec, speeds)?;
+            let task = inputs.answers()?;
+            let cost = training((inputs, seed), task.as_ref(), spec, speeds)?;
             (inputs, cost)
         }
         Job::Evaluate(spec, inputs) => (inputs, evaluation(spec, inputs, seed, speeds)?),
@@ -89,7 +90,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
         Action::Resume(step) => step,
         _ => 0,
     };
-    let steps = planned.job.steps();
+    let steps = planned.steps;
     let left = 1.0 - done as f64 / steps.max(1) as f64;
     let tokens = (cost.tokens as f64 * left).round();
     let model = &settings.model;
@@ -106,16 +107,20 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
     })
 }
 
+/// Sequences of an epoch by which its length is estimated.
+const MEASURED: usize = 10_000;
+
 fn training(
     from: (&Inputs<'_>, u64),
     task: &dyn Task,
     spec: &Training,
     speeds: &mut ThroughputCache,
 ) -> Result<Cost> {
-    let lengths = (0..task.len()).map(|index| task.sequence(1, index).tokens.len() as u64);
-    let tokens: u64 = lengths.sum();
-    let documents = task.len().max(1);
-    let batch = batches(task, 1, documents, false, 0).batch(0);
+    let documents = spec.epoch_documents(task.len()).max(1);
+    let some = batches(task, 1, MEASURED, false, 0).first(documents);
+    let batch = some.batch(0)?;
+    let measured = some.documents(0).len().max(1) as f64;
+    let tokens = (batch.len() as f64 * documents as f64 / measured).round() as u64;
     let step = |model: &mut dyn Trainable| {
         let some = beginning(&batch, PROBE_TOKENS);
         let settings = StepSettings {

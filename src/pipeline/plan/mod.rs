@@ -48,6 +48,8 @@ pub struct PlannedStage<'a> {
     pub stage: Stage,
     /// Its work, with the settings of a run that needs it.
     pub job: Job<'a>,
+    /// Its length: see [`Job::steps`].
+    pub steps: usize,
     /// That run's point.
     pub point: &'a Point,
     pub seed: u64,
@@ -198,6 +200,7 @@ fn add_stage<'a>(
     plan.notes.extend(note);
     plan.stages.push(PlannedStage {
         folder: StageFolder::new(results, stage.kind, &stage.key),
+        steps: job.steps()?,
         job,
         stage,
         point,

@@ -6,9 +6,9 @@ use super::StageKind;
 use crate::config::schema::{
     AttentionMapsSpec, EvaluateSpec, InventedSpec, PretrainSpec, Settings, Training,
 };
-use crate::data::objectives::Answering;
+use crate::data::objectives::answers;
 use crate::data::questions::prompt;
-use crate::data::{Corpus, Question, invented, mapped};
+use crate::data::{Corpus, Question, Split, Task, invented, mapped};
 use crate::error::Result;
 use crate::explore::QuestionKind;
 use crate::kinds::Kinded;
@@ -48,11 +48,13 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Its length as progress counts it: optimiser steps, questions for the model, or samples.
-    pub fn steps(&self) -> usize {
-        match self {
-            Self::Pretrain(spec, inputs) => spec.training().steps(inputs.corpus.documents.len()),
-            Self::Finetune(spec, inputs) => spec.steps(inputs.corpus.train.len()),
+    /// Its length as progress counts it: optimiser steps, questions for the model, or samples. Errors are those of its task.
+    pub fn steps(&self) -> Result<usize> {
+        Ok(match self {
+            Self::Pretrain(spec, inputs) => {
+                spec.training().steps(inputs.pretraining(spec, 0)?.len())
+            }
+            Self::Finetune(spec, inputs) => spec.steps(inputs.answers()?.len()),
             Self::Evaluate(spec, _) if !spec.ask_model => 0,
             Self::Evaluate(spec, inputs) => {
                 let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);
@@ -61,7 +63,7 @@ impl<'a> Job<'a> {
                 inputs.corpus.questions(spec.split).len() + invented + mapped
             }
             Self::Explore(spec) => spec.sizes().samples.unwrap_or(1),
-        }
+        })
     }
 
     /// What [`Self::steps`] counts.
@@ -85,9 +87,14 @@ impl Inputs<'_> {
         registry::instantiate(model, self.settings.placement(), start)
     }
 
+    /// The pretraining task.
+    pub fn pretraining(&self, spec: &PretrainSpec, seed: u64) -> Result<Box<dyn Task>> {
+        spec.task(&self.corpus, Split::Train, &self.settings.model, seed)
+    }
+
     /// The finetuning task.
-    pub fn answering(&self) -> Result<Answering> {
-        Answering::new(&self.corpus.train, &self.corpus.vocabulary)
+    pub fn answers(&self) -> Result<Box<dyn Task>> {
+        answers(&self.corpus)
     }
 }
 

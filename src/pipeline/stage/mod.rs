@@ -21,7 +21,10 @@ use self::job::{Asked, Inputs, Job};
 use crate::config::schema::{
     DeviceKind, EvaluateSpec, ModelSpec, ScheduleForm, ScheduleSpec, Settings,
 };
-use crate::data::{Corpus, Question};
+use crate::data::checksum::of_texts;
+use crate::data::objectives::Reads;
+use crate::data::vocabulary::Vocabulary;
+use crate::data::{Corpus, Question, Split};
 use crate::error::{Kind, Result};
 use crate::explore::QuestionKind;
 use crate::files;
@@ -143,9 +146,13 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
             let mut all = training(settings, seed, &start, "pretrain", spec, &spec.schedule);
             let longest = spec.longest_excerpt(settings.model.context);
             put(&mut all, "pretrain.longest_excerpt", longest);
-            let characters = [corpus.vocabulary.characters()];
-            let documents = sum(characters.iter().chain(&corpus.documents));
-            put(&mut all, "data.documents", documents);
+            if spec.reads(Reads::Documents) {
+                let documents = corpus.documents.identity(&corpus.vocabulary)?;
+                put(&mut all, "data.documents", documents);
+            }
+            if spec.reads(Reads::Answers) {
+                answers(&mut all, corpus, Split::Train);
+            }
             start = add(Job::Pretrain(spec, inputs.clone()), start, all);
         }
     }
@@ -153,8 +160,7 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
         start = given(spec.init.as_deref(), start)?;
         if spec.epochs > 0 {
             let mut all = training(settings, seed, &start, "finetune", spec, &spec.schedule);
-            put(&mut all, "data.characters", characters(corpus));
-            put(&mut all, "data.train", questions(&corpus.train));
+            answers(&mut all, corpus, Split::Train);
             start = add(Job::Finetune(spec, inputs.clone()), start, all);
         }
     }
@@ -246,7 +252,7 @@ fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, inputs: &Inputs<'_>) -
     let corpus = &inputs.corpus;
     if spec.ask_model {
         table(all, "evaluate", spec, &["reported", "measures"]);
-        put(all, "data.characters", characters(corpus));
+        tokens(all, corpus);
     } else {
         table(
             all,
@@ -267,24 +273,30 @@ fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, inputs: &Inputs<'_>) -
 }
 
 fn questions(asked: &[Question]) -> String {
-    sum(asked.iter().flat_map(|Question { text, answer }| {
+    of_texts(asked.iter().flat_map(|Question { text, answer }| {
         [text.as_str(), answer.as_deref().unwrap_or_default()]
     }))
 }
 
-fn characters(corpus: &Corpus) -> String {
-    sum([corpus.vocabulary.characters()])
+/// Adds the questions of a split with their answers, or the examples of a made task.
+fn answers(all: &mut Ingredients, corpus: &Corpus, split: Split) {
+    tokens(all, corpus);
+    match &corpus.examples {
+        Some(examples) => put(all, "data.examples", examples.identity()),
+        None => {
+            let asked = questions(corpus.questions(split));
+            put(all, &format!("data.{}", split.name()), asked);
+        }
+    }
 }
 
-/// A BLAKE3 hash of texts, each preceded by its length, so that no two lists are the same bytes.
-fn sum(texts: impl IntoIterator<Item: AsRef<str>>) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for text in texts {
-        let text = text.as_ref();
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    }
-    format!("blake3 {}", hasher.finalize().to_hex())
+/// Adds what the token ids stand for.
+fn tokens(all: &mut Ingredients, corpus: &Corpus) {
+    let name = match corpus.vocabulary {
+        Vocabulary::Characters(_) => "data.characters",
+        _ => "data.tokens",
+    };
+    put(all, name, of_texts([corpus.vocabulary.identity()]));
 }
 
 /// Adds an ingredient or, for a table, one for each of its values: `pretrain.optimiser.betas`.

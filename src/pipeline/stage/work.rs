@@ -1,10 +1,10 @@
 //! Runs one stage, from its input to its results.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::schema::{EvaluateSpec, Training};
+use crate::data::vocabulary::Vocabulary;
 use crate::data::{Corpus, Question, Task};
 use crate::error::{Error, Kind, Result};
 use crate::eval;
@@ -15,7 +15,7 @@ use crate::metrics::artefacts::{
     ATTENTION_MAPS, Artefact, BEST_WEIGHTS, CORRUPTION_EXAMPLES, CURVES, METRICS, PREDICTIONS,
     SAMPLES, TRAINING_ANSWERS, WEIGHTS, WEIGHTS_BEFORE_STEP, predictions_of,
 };
-use crate::metrics::rows::PredictionRow;
+use crate::metrics::rows::{CorruptionRow, PredictionRow};
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::table;
 use crate::model::weights::{self, Weight, WeightsFile};
@@ -32,9 +32,6 @@ use crate::train::{CompletedStep, Position, StageSettings, TrainingOutcome, fit}
 
 /// Documents in `corruption_examples.csv`, as many as a figure can ask for.
 const EXAMPLES: usize = 12;
-
-/// The key in a weights file's header that holds the vocabulary's characters.
-pub const VOCABULARY_NOTE: &str = "vocabulary";
 
 /// Where and for which run a stage does its work.
 pub struct Work<'a> {
@@ -58,18 +55,18 @@ impl Work<'_> {
     pub fn run(&self, job: &Job<'_>, from: Option<Checkpoint>) -> Result<()> {
         match job {
             Job::Pretrain(spec, inputs) => {
-                let context = inputs.settings.model.context;
-                let task = spec.task(&inputs.corpus, context, self.seed)?;
-                let examples = 0..task.len().min(EXAMPLES);
-                let examples: Vec<_> = examples.filter_map(|i| task.example(1, i)).collect();
+                let task = inputs.pretraining(spec, self.seed)?;
+                let examples = (0..task.len().min(EXAMPLES)).map(|i| task.example(1, i));
+                let examples = examples.filter_map(Result::transpose);
+                let examples: Vec<CorruptionRow> = examples.collect::<Result<_>>()?;
                 table::write(&self.folder.file(&CORRUPTION_EXAMPLES), &examples)?;
                 let kind = TrainingStage::Pretrain;
                 self.fit(kind, spec.training(), inputs, task.as_ref(), from)?;
             }
             Job::Finetune(spec, inputs) => {
                 let kind = TrainingStage::Finetune;
-                let task = inputs.answering()?;
-                self.fit(kind, (*spec).clone(), inputs, &task, from)?;
+                let task = inputs.answers()?;
+                self.fit(kind, (*spec).clone(), inputs, task.as_ref(), from)?;
             }
             Job::Evaluate(spec, inputs) => self.evaluate(spec, inputs)?,
             Job::Explore(spec) => self.explore(spec)?,
@@ -224,7 +221,7 @@ impl Work<'_> {
         )
     }
 
-    /// Writes weights together with the characters that they were trained on.
+    /// Writes weights together with the vocabulary that they were trained with.
     fn keep(
         &self,
         artefact: &Artefact,
@@ -232,8 +229,7 @@ impl Work<'_> {
         weights: &[Weight],
         inputs: &Inputs<'_>,
     ) -> Result<()> {
-        let characters = inputs.corpus.vocabulary.characters();
-        let notes = BTreeMap::from([(VOCABULARY_NOTE.to_owned(), characters)]);
+        let notes = inputs.corpus.vocabulary.notes();
         weights::write(&self.folder.part(artefact, part), weights, &notes)
     }
 
@@ -274,7 +270,7 @@ fn failed(stage: &StageSettings, message: String) -> Error {
 ///
 /// # Errors
 /// The file does not have the BLAKE3 checksum it had when the run was planned, does not fit the model, has
-/// a value that is not finite, or was trained on other characters.
+/// a value that is not finite, or was trained on other tokens.
 pub fn start_from(
     model: &mut dyn Trainable,
     file: &Path,
@@ -292,10 +288,10 @@ pub fn start_from(
         notes,
         unwrapped,
     } = weights::parse(&bytes, file)?;
-    let trained_on = notes.get(VOCABULARY_NOTE);
-    if trained_on.is_some_and(|other| *other != corpus.vocabulary.characters()) {
+    let trained_on = Vocabulary::from_notes(&notes).map_err(|e| e.in_file(file))?;
+    if trained_on.is_some_and(|other| other != corpus.vocabulary) {
         return Err(Error::data(format!(
-            "{} was trained with other characters than the data has",
+            "{} was trained with other tokens than the data has",
             file.display()
         ))
         .help("use weights that were trained on the same corpus"));

@@ -1,0 +1,252 @@
+//! Several objectives in one task, by share of the scored tokens.
+
+use rand::Rng as _;
+
+use crate::data::Task;
+use crate::data::generator::generator;
+use crate::data::ragged::Sequence;
+use crate::error::{Error, Result};
+use crate::metrics::rows::CorruptionRow;
+
+/// Sequences of a part by which its mean number of scored tokens is measured.
+const MEASURED: usize = 2_000;
+
+/// A task of which each epoch has all sequences of a main one, and among them as many of others as give these their shares
+/// of the scored tokens.
+///
+/// The sequences of the others are taken in turn from one shuffled order after another, so that each is shown as often as
+/// any other; they are spread evenly over the epoch.
+pub struct Mix {
+    main: Box<dyn Task>,
+    others: Vec<Part>,
+    /// For each sequence of an epoch: its part, from 0 for the main one, and its number among those of the part.
+    order: Vec<(u32, u32)>,
+    seed: u64,
+}
+
+struct Part {
+    task: Box<dyn Task>,
+    /// Its sequences in an epoch.
+    sequences: usize,
+}
+
+impl Mix {
+    /// Mixes tasks, each with its share, into another.
+    ///
+    /// # Errors
+    /// The shares do not add up to less than 1, or a sequence cannot be read.
+    pub fn new(main: Box<dyn Task>, others: Vec<(Box<dyn Task>, f64)>, seed: u64) -> Result<Self> {
+        let rest = 1.0 - others.iter().map(|(_, share)| share).sum::<f64>();
+        if rest <= 0.0 {
+            return Err(Error::config(
+                "the shares of `pretrain.mix` must add up to less than 1",
+            ));
+        }
+        let main_tokens = main.len() as f64 * mean_scored(main.as_ref())?;
+        let part = |(task, share): (Box<dyn Task>, f64)| {
+            let wanted = main_tokens * share / rest;
+            let sequences = (wanted / mean_scored(task.as_ref())?).round() as usize;
+            Ok(Part {
+                task,
+                sequences: sequences.max(1),
+            })
+        };
+        let others: Vec<Part> = others.into_iter().map(part).collect::<Result<_>>()?;
+        let counts = std::iter::once(main.len()).chain(others.iter().map(|part| part.sequences));
+        let mut order: Vec<(u32, u32, f64)> = vec![];
+        for (part, count) in counts.enumerate() {
+            let place = |number: usize| (number as f64 + 0.5) / count as f64;
+            order.extend((0..count).map(|number| (part as u32, number as u32, place(number))));
+        }
+        order.sort_by(|a, b| a.2.total_cmp(&b.2).then(a.0.cmp(&b.0)));
+        Ok(Self {
+            main,
+            others,
+            order: order
+                .into_iter()
+                .map(|(part, number, _)| (part, number))
+                .collect(),
+            seed,
+        })
+    }
+
+    /// The task, epoch and index that a sequence of an epoch is.
+    fn place(&self, epoch: u64, index: usize) -> (&dyn Task, u64, usize) {
+        let (part, number) = self.order[index];
+        let Some(other) = (part as usize).checked_sub(1) else {
+            return (self.main.as_ref(), epoch, number as usize);
+        };
+        let Part { task, sequences } = &self.others[other];
+        // Its number among all that were ever shown.
+        let shown = epoch.saturating_sub(1) * *sequences as u64 + u64::from(number);
+        let (pass, at) = (shown / task.len() as u64, shown % task.len() as u64);
+        let own = permuted(at, task.len() as u64, [self.seed, pass, u64::from(part)]);
+        (task.as_ref(), pass + 1, own as usize)
+    }
+}
+
+/// Where `at` goes in a shuffled order of so many: a Feistel network of four rounds over the smallest square of a power of two
+/// that holds them, walked until it ends below `count`. So no order has to be held in memory.
+fn permuted(at: u64, count: u64, key: [u64; 3]) -> u64 {
+    let half_bits = (u64::BITS - count.saturating_sub(1).leading_zeros())
+        .div_ceil(2)
+        .max(1);
+    let half = (1 << half_bits) - 1;
+    let rounds: [u64; 4] = generator(b"mixture.", key).r#gen();
+    let mut at = at;
+    loop {
+        let (mut left, mut right) = (at >> half_bits, at & half);
+        for round in rounds {
+            let mixed = (right ^ round).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+            (left, right) = (right, left ^ ((mixed >> 32) & half));
+        }
+        at = (left << half_bits) | right;
+        if at < count {
+            return at;
+        }
+    }
+}
+
+/// Mean number of scored tokens in the first epoch, by the sequences at its beginning.
+fn mean_scored(task: &dyn Task) -> Result<f64> {
+    let some = task.len().min(MEASURED);
+    let mut scored = 0;
+    for index in 0..some {
+        scored += task.sequence(1, index)?.scored();
+    }
+    match scored {
+        0 => Err(Error::config(
+            "an objective of `pretrain.mix` scores no token",
+        )),
+        _ => Ok(scored as f64 / some as f64),
+    }
+}
+
+impl Task for Mix {
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
+        let (task, epoch, index) = self.place(epoch, index);
+        task.sequence(epoch, index)
+    }
+
+    fn longest_sequence(&self) -> usize {
+        let others = self.others.iter().map(|part| part.task.longest_sequence());
+        others
+            .chain([self.main.longest_sequence()])
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn example(&self, epoch: u64, index: usize) -> Result<Option<CorruptionRow>> {
+        let (task, epoch, index) = self.place(epoch, index);
+        task.example(epoch, index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Sequences of one length; the tokens are `name`, the epoch and the index.
+    struct Fixed {
+        name: u32,
+        count: usize,
+        scored: usize,
+    }
+
+    impl Task for Fixed {
+        fn len(&self) -> usize {
+            self.count
+        }
+
+        fn longest_sequence(&self) -> usize {
+            self.scored + 3
+        }
+
+        fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
+            let mut tokens = vec![self.name, epoch as u32, index as u32];
+            tokens.resize(self.scored + 3, 0);
+            let targets = [vec![0; 3], vec![1; self.scored]].concat();
+            Ok(Sequence { tokens, targets })
+        }
+    }
+
+    fn mixed(shares: &[(usize, usize, f64)]) -> Result<Mix> {
+        let fixed = |name, count, scored| -> Box<dyn Task> {
+            Box::new(Fixed {
+                name,
+                count,
+                scored,
+            })
+        };
+        let others = (1..).zip(shares);
+        let others =
+            others.map(|(name, &(count, scored, share))| (fixed(name, count, scored), share));
+        Mix::new(fixed(0, 600, 4), others.collect(), 7)
+    }
+
+    #[test]
+    fn every_part_has_its_share_of_the_scored_tokens() {
+        // 2,400 tokens are half; 960 in sequences of 8 a fifth, 1,440 in sequences of 2 three tenths.
+        let task = mixed(&[(50, 8, 0.2), (7, 2, 0.3)]).expect("mixed");
+        assert_eq!(task.len(), 600 + 120 + 720);
+        let mut scored: BTreeMap<u32, usize> = BTreeMap::new();
+        for index in 0..task.len() {
+            let sequence = task.sequence(1, index).expect("made");
+            *scored.entry(sequence.tokens[0]).or_default() += sequence.scored();
+        }
+        assert_eq!(scored, BTreeMap::from([(0, 2_400), (1, 960), (2, 1_440)]));
+        assert_eq!(task.longest_sequence(), 11);
+    }
+
+    #[test]
+    fn parts_are_spread_evenly_and_shown_in_turn() {
+        let task = mixed(&[(50, 8, 0.2)]).expect("mixed");
+        let mut shown: BTreeMap<(u32, u32), usize> = BTreeMap::new();
+        let mut passes = vec![];
+        for epoch in 1..=10 {
+            let all =
+                (0..task.len()).map(|index| task.sequence(epoch, index).expect("made").tokens);
+            let all: Vec<Vec<u32>> = all.collect();
+            let first = all[..75].iter().filter(|tokens| tokens[0] == 1).count();
+            assert!((8..=10).contains(&first), "{first} of the first ninth");
+            for tokens in all.iter().filter(|tokens| tokens[0] == 1) {
+                *shown.entry((tokens[1], tokens[2])).or_default() += 1;
+                passes.push(tokens[2]);
+            }
+        }
+        // 75 an epoch are 15 passes over 50.
+        assert_eq!(shown.len(), 15 * 50);
+        assert!(shown.values().all(|&times| times == 1));
+        assert_ne!(
+            passes[..50],
+            passes[50..100],
+            "each pass has an order of its own"
+        );
+    }
+
+    #[test]
+    fn an_order_is_a_permutation() {
+        for count in [1, 2, 3, 5, 16, 17, 1_000] {
+            let mut all: Vec<u64> = (0..count)
+                .map(|at| permuted(at, count, [1, 2, 3]))
+                .collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn shares_leave_something_to_the_main_objective() {
+        let error = mixed(&[(50, 8, 0.6), (7, 2, 0.4)]).err().expect("refused");
+        assert_eq!(
+            error.to_string(),
+            "error: the shares of `pretrain.mix` must add up to less than 1"
+        );
+    }
+}
