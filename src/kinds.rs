@@ -89,6 +89,16 @@ pub trait TableKind: Sized + 'static {
         self.entry().keys().contains_key(key)
     }
 
+    /// The defaults of a key, by the kinds that have one.
+    fn defaults(key: &str) -> Vec<(&'static str, Json)> {
+        let kinds = Self::kinds().iter();
+        let default = |kind: &Self| {
+            let default = kind.entry().keys().get(key)?.get("default")?;
+            Some((kind.entry().name, default.clone()))
+        };
+        kinds.filter_map(default).collect()
+    }
+
     /// The names of the kinds that have the key `key`.
     fn with(key: &str) -> Vec<&'static str> {
         let having = Self::kinds().iter().filter(|kind| kind.has(key));
@@ -345,6 +355,17 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
                 continue;
             }
             let (mut schema, of) = (schema.clone(), K::with(key));
+            let defaults = K::defaults(key);
+            let differ = defaults.windows(2).any(|pair| pair[0].1 != pair[1].1);
+            if differ {
+                let of_kind = |(kind, value): (&str, Json)| format!("{value} of `{kind:?}`");
+                let each = joined(defaults.into_iter().map(of_kind), "and");
+                let about = schema["description"].as_str().unwrap_or_default();
+                schema["description"] = format!("{about} Default: {each}.").into();
+                if let Some(schema) = schema.as_object_mut() {
+                    schema.remove("default");
+                }
+            }
             if of.len() < K::kinds().len() {
                 let of = joined(of.iter().map(|name| format!("`{name:?}`")), "and");
                 let about = uncapitalised(schema["description"].as_str().unwrap_or_default());
@@ -400,13 +421,15 @@ mod tests {
     use crate::explore::QuestionKind;
     use crate::plot::FigureKind;
 
-    /// A key is listed once, with one range: it must mean the same in all kinds that have it.
+    /// A key is listed once, with one range: it must mean the same in all kinds that have it, though its default may differ.
     fn check_shared_keys<K: TableKind>() {
         let mut seen: Map<String, Json> = Map::new();
         for kind in K::kinds() {
             for (key, schema) in kind.entry().keys() {
+                let mut schema = schema.clone();
+                schema.as_object_mut().expect("a schema").remove("default");
                 let first = seen.entry(key.clone()).or_insert_with(|| schema.clone());
-                assert_eq!(first, schema, "`{key}` of {}", kind.name());
+                assert_eq!(*first, schema, "`{key}` of {}", kind.name());
             }
         }
         assert!(!seen.is_empty());
