@@ -27,6 +27,9 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     for line in described(&corpus) {
         print(line)?;
     }
+    for note in &corpus.notes {
+        print(format!("note: {note}"))?;
+    }
     let seed = experiment.seeds[0];
     let mut corrupted = vec![];
     for (objective, task) in objectives(&corpus, settings, seed)? {

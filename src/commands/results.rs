@@ -80,9 +80,9 @@ fn line(row: &MeasureRow, measure: &Measure) -> String {
         false => format!("  ({})", brackets.join("; ")),
     };
     let questions = row.questions.unwrap_or_default();
-    let (named, split) = (named(measure), &row.split);
+    let (named, split, counts) = (named(measure), &row.split, measure.counts);
     let over = if row.correct.is_some() { "of" } else { "over" };
-    format!("{who}:{named} {value} {over} {questions} {split} questions{brackets}")
+    format!("{who}:{named} {value} {over} {questions} {split} {counts}{brackets}")
 }
 
 /// The findings on one quantity: a distribution, or both ends of a curve.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::layers::Fault;
-use super::schema::{ExplorationSettings, Settings, exact_match};
+use super::schema::{ExplorationSettings, Settings};
 use super::sweep::PointValues;
 use crate::error::{Error, Result};
 use crate::explore::QuestionKind;
@@ -135,7 +135,7 @@ fn canonical(settings: &PointSettings) -> String {
         let evaluate = settings.evaluate.iter_mut();
         evaluate.for_each(|stage| {
             stage.reported = None;
-            stage.measures = exact_match();
+            stage.measures.clear();
         });
     }
     let tree = Value::serialize(&settings).expect("settings are plain numbers, text and tables");

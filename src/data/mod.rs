@@ -39,14 +39,16 @@ pub mod questions;
 pub mod ragged;
 mod source;
 pub mod synthetic;
+pub mod text;
 pub mod vocabulary;
 
 pub use batches::{Batches, batches};
-pub use source::{DataKind, DataSource};
+pub use source::{DataKind, DataSource, Offers};
 
-pub static KINDS: [DataKind; 3] = [
+pub static KINDS: [DataKind; 4] = [
     DataKind::of::<synthetic::Biographies>(),
     DataKind::of::<cs224n::Cs224n>(),
+    DataKind::of::<text::Text>(),
     DataKind::of::<made::recall::Recall>(),
 ];
 
@@ -113,6 +115,8 @@ pub struct Corpus {
     pub characters: u64,
     /// The user's files that were read.
     pub files: Vec<ReadFile>,
+    /// What the user should know about them.
+    pub notes: Vec<String>,
 }
 
 impl Corpus {
@@ -128,6 +132,7 @@ impl Corpus {
             examples: None,
             characters: 0,
             files: vec![],
+            notes: vec![],
         }
     }
 
@@ -174,6 +179,18 @@ pub struct ReadFile {
     pub sha256: String,
 }
 
+/// A held-out sequence in the form in which it is scored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScoredSequence {
+    pub sequence: Sequence,
+    /// The document or example that it belongs to, from 0; those of one item follow each other.
+    pub item: usize,
+    /// Length by which scores are told apart; by default the number of tokens that are read.
+    pub length: usize,
+    /// For each scored token, in order: how far back lies what it asks for; empty without such distances.
+    pub distances: Vec<usize>,
+}
+
 /// A training task: a fixed number of sequences, which may look different in each epoch.
 ///
 /// A sequence depends only on the task, the epoch and the index, so batches can be built in any order and on
@@ -189,6 +206,23 @@ pub trait Task: Send + Sync {
     /// # Panics
     /// `index` is not below [`Task::len`].
     fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence>;
+
+    /// Sequence `index` with what is known about it where it is scored: for a task on what is held out.
+    ///
+    /// # Errors
+    /// As for [`Task::sequence`].
+    ///
+    /// # Panics
+    /// `index` is not below [`Task::len`].
+    fn held_out(&self, index: usize) -> Result<ScoredSequence> {
+        let sequence = self.sequence(0, index)?;
+        Ok(ScoredSequence {
+            length: sequence.tokens.len(),
+            sequence,
+            item: index,
+            distances: vec![],
+        })
+    }
 
     /// Length of the longest sequence that it can produce; it must fit the model's context.
     fn longest_sequence(&self) -> usize;

@@ -26,6 +26,15 @@ pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
     /// Its documents and questions. `directory` is the folder of fetched files (`--data`).
     fn open(&self, directory: Option<&Path>) -> Result<Corpus>;
 
+    /// What it has, as far as its keys say.
+    fn offers(&self) -> Offers {
+        Offers {
+            documents: true,
+            questions: true,
+            ..Offers::NOTHING
+        }
+    }
+
     /// The rules that its keys break.
     fn check(&self) -> Vec<BrokenRule> {
         vec![]
@@ -37,6 +46,28 @@ pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
     }
 }
 
+/// The parts that data may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offers {
+    /// Documents to pretrain on.
+    pub documents: bool,
+    /// Documents that are kept out of pretraining.
+    pub held_out: bool,
+    /// Questions with answers.
+    pub questions: bool,
+    /// The examples of a made task.
+    pub examples: bool,
+}
+
+impl Offers {
+    pub const NOTHING: Self = Self {
+        documents: false,
+        held_out: false,
+        questions: false,
+        examples: false,
+    };
+}
+
 /// A kind of data, as an entry of [`KINDS`](super::KINDS).
 pub struct DataKind {
     entry: Entry,
@@ -45,6 +76,7 @@ pub struct DataKind {
     pub invented_name_parts: fn(&Known<'_>) -> NameParts,
     open: fn(&Value, Option<&Path>) -> Result<Corpus>,
     check: fn(&Value) -> Vec<BrokenRule>,
+    offers: fn(&Value) -> Offers,
 }
 
 impl DataKind {
@@ -58,6 +90,7 @@ impl DataKind {
                 source.open(directory)
             },
             // Keys that cannot be read are reported by the schema.
+            offers: |own| S::deserialize(own).map_or(Offers::NOTHING, |source| source.offers()),
             check: |own| S::deserialize(own).map_or(vec![], |source| source.check()),
         }
     }
@@ -80,6 +113,11 @@ impl Kinded<DataKind> {
     /// See [`DataSource::open`]; the default of `directory` is that of [`cs224n::locate`](super::cs224n::locate).
     pub fn open(&self, directory: Option<&Path>) -> Result<Corpus> {
         (self.kind.open)(&self.own, directory)
+    }
+
+    /// What it has, as far as its keys say; nothing if they cannot be read.
+    pub fn offers(&self) -> Offers {
+        (self.kind.offers)(&self.own)
     }
 
     /// The rules that its keys break; empty if they cannot be read.

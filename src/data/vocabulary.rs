@@ -133,13 +133,14 @@ impl Vocabulary {
         .collect()
     }
 
-    /// The text of one token as bytes, which need not be UTF-8; empty for padding and mask.
+    /// The text of one token as bytes, which need not be UTF-8; empty for padding, mask and symbols.
     pub fn bytes(&self, id: u32) -> Vec<u8> {
         match self {
+            Self::Symbols(_) => vec![],
             _ if id < SPECIAL => vec![],
             Self::Bytes => u8::try_from(id - SPECIAL).into_iter().collect(),
             Self::Tokenizer(pieces) => pieces.bytes(id - SPECIAL),
-            Self::Characters(_) | Self::Symbols(_) => self.decode(&[id]).into_bytes(),
+            Self::Characters(_) => self.decode(&[id]).into_bytes(),
         }
     }
 

@@ -73,7 +73,7 @@ fn greedy_batch(
 }
 
 /// Index and value of the first maximum; NaN if any entry is not finite.
-fn likeliest(distribution: &[f32]) -> (u32, f32) {
+pub(super) fn likeliest(distribution: &[f32]) -> (u32, f32) {
     if !are_finite(distribution) {
         return (0, f32::NAN);
     }

@@ -1,10 +1,11 @@
-//! Evaluation: batched greedy decoding, measures of answers, attention maps, and likelihoods of plain text.
+//! Evaluation: batched greedy decoding, what is held out, measures of both, attention maps, and likelihoods of plain text.
 
 // What a name says needs no comment.
 #![allow(missing_docs)]
 
 pub mod attention;
 pub mod decode;
+pub mod held_out;
 pub mod measures;
 pub mod score;
 #[cfg(test)]

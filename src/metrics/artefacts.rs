@@ -68,6 +68,9 @@ pub fn predictions_of(split: &str, subject: &str) -> String {
     format!("{split}-{subject}")
 }
 
+/// How well each held-out item of a split is predicted.
+pub static HELD_OUT: Artefact = Artefact::same("held_out/*.csv");
+
 /// How often each place is the answer to a training question.
 pub static TRAINING_ANSWERS: Artefact = Artefact::same("training_answers.csv");
 
@@ -81,7 +84,7 @@ pub static CURVES: Artefact = Artefact::same("curves.csv");
 pub static SAMPLES: Artefact = Artefact::same("samples.csv");
 
 /// All of them.
-pub static ALL: [&Artefact; 12] = [
+pub static ALL: [&Artefact; 13] = [
     &METRICS,
     &TIMINGS,
     &WEIGHTS,
@@ -90,6 +93,7 @@ pub static ALL: [&Artefact; 12] = [
     &PROVENANCE,
     &CORRUPTION_EXAMPLES,
     &PREDICTIONS,
+    &HELD_OUT,
     &TRAINING_ANSWERS,
     &ATTENTION_MAPS,
     &CURVES,

@@ -9,6 +9,7 @@ pub mod answers;
 pub mod artefacts;
 pub mod explored;
 mod finite;
+pub mod foreign;
 pub mod measured;
 pub mod rows;
 pub mod statistics;

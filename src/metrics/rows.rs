@@ -57,9 +57,10 @@ pub struct MeasureRow {
     pub subject: String,
     /// The constant answer, or the source of a reported number.
     pub detail: Option<String>,
-    /// Questions answered right; empty for a reported fraction, and for measures that do not count right answers.
+    /// Questions answered right, or tokens predicted right; empty for a reported fraction, and for measures that do not count
+    /// them.
     pub correct: Option<usize>,
-    /// Number of answers that the measure scores; empty for a reported number.
+    /// Number of what the measure counts: answers, scored tokens or held-out items; empty for a reported number.
     pub questions: Option<usize>,
     /// Fraction answered right; empty for other measures.
     #[serde(with = "finite", default)]
@@ -72,7 +73,7 @@ pub struct MeasureRow {
     /// Name of the measure in `evaluate.measures`.
     #[serde(default)]
     pub measure: String,
-    /// Unit of its values: `fraction`, `score` (from 0 to 1, without a unit) or `nats`.
+    /// Unit of its values: `fraction`, `score` (from 0 to 1, without a unit), `nats`, `bits` or `tokens`.
     #[serde(default)]
     pub unit: String,
     /// Which values are better: `higher` or `lower`.
@@ -167,6 +168,29 @@ pub struct PredictionRow {
     /// Natural logarithm of the answer's probability, including its closing mask; empty for a constant answer.
     #[serde(with = "finite", default)]
     pub log_probability: Option<f64>,
+}
+
+/// How well a model predicts one held-out item, in `held_out/*.csv`: a document, a window of a stream, or an example of a
+/// made task. An example that asks at several distances has a row for each of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldOutRow {
+    /// Number of the item in its split, from 1.
+    pub item: usize,
+    /// Length of the item: what its task tells apart, or the number of tokens that are read.
+    pub length: usize,
+    /// Tokens between a question and what it asks for; empty for tasks without distances.
+    pub distance: Option<usize>,
+    /// Tokens that were predicted.
+    pub scored_tokens: usize,
+    /// How many of them were the most probable.
+    pub right: usize,
+    /// Sum of their negative log-likelihoods.
+    #[serde(with = "finite")]
+    pub loss_nats: f64,
+    /// Characters of the predicted tokens; 0 for the symbols of a made task.
+    pub characters: usize,
+    /// The same in bytes of UTF-8.
+    pub bytes: usize,
 }
 
 impl PredictionRow {

@@ -3,7 +3,9 @@
 use super::stage::Source;
 use super::stage::job::{Asked, Inputs, Job};
 use super::stage::work::start_from;
-use crate::config::schema::{AttentionSpec, DeviceKind, ModelSpec, Settings, Training};
+use crate::config::schema::{
+    AttentionSpec, DeviceKind, EvaluateSpec, ModelSpec, Settings, Training,
+};
 use crate::config::{self, Experiment};
 use crate::data::objectives::Reads;
 use crate::error::{Error, Result};
@@ -64,6 +66,11 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
         fits(model, &asked, task.longest_sequence(), RAISE)?;
     }
     if let Some(spec) = settings.evaluate.as_ref().filter(|spec| spec.ask_model) {
+        if settings.scores_held_out() {
+            let longest = inputs.held_out(spec.split)?.longest_sequence();
+            fits(model, "what is held out", longest, RAISE)?;
+        }
+        check_answers(spec, inputs)?;
         for prompt in Asked::of(spec, inputs)?.prompts(inputs) {
             // The last character of an answer is never read.
             let tokens = prompt?.len() + spec.answer_characters - 1;
@@ -72,6 +79,31 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses answers that are longer than any that the model may give, and so could never be right.
+fn check_answers(spec: &EvaluateSpec, inputs: &Inputs<'_>) -> Result<()> {
+    let most = spec.answer_characters;
+    let vocabulary = &inputs.corpus.vocabulary;
+    let asked = inputs.asked(spec.split);
+    let mut longest = (0, "");
+    for answer in asked
+        .iter()
+        .filter_map(|question| question.answer.as_deref())
+    {
+        longest = longest.max((vocabulary.encode(answer)?.len(), answer));
+    }
+    let (tokens, answer) = longest;
+    if tokens <= most {
+        return Ok(());
+    }
+    let split = spec.split.name();
+    let message = format!(
+        "the longest {split} answer, '{answer}', has {tokens} tokens, but `evaluate.answer_characters` is {most}"
+    );
+    Err(Error::config(message).help(format!(
+        "set `evaluate.answer_characters` to {tokens} or more"
+    )))
 }
 
 fn fits(model: &ModelSpec, what: &str, tokens: usize, help: &str) -> Result<()> {

@@ -65,8 +65,8 @@ fn row(run: &RunDirectory) -> RunRow {
         state,
         reason,
         holds_earlier_results,
-        correct: counted.map(|(_, correct, _)| correct),
-        questions: counted.map(|(_, _, questions)| questions),
+        correct: counted.as_ref().map(|one| one.right),
+        questions: counted.as_ref().map(|one| one.count),
         started,
         ended,
     }

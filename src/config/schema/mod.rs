@@ -33,7 +33,7 @@ use super::sweep::SEED_LIMIT;
 use crate::data::{DataKind, Split};
 use crate::eval::measures::Measure;
 use crate::explore::QuestionKind;
-use crate::kinds::{Kinded, Named};
+use crate::kinds::{Kinded, Listed as _, Named};
 use crate::plot::FigureKind;
 
 /// The shortest context: a question, two masks and an answer need that much.
@@ -73,6 +73,40 @@ impl Settings {
             device: self.device,
             precision: self.precision,
         }
+    }
+
+    /// The measures of the evaluation, if there is one: those of its settings, or those that suit the data.
+    pub fn measures(&self) -> Vec<Named<Measure>> {
+        let Some(spec) = &self.evaluate else {
+            return vec![];
+        };
+        if !spec.measures.is_empty() {
+            return spec.measures.clone();
+        }
+        let offers = self.data.offers();
+        let name = match (offers.questions, offers.examples) {
+            (true, _) => return vec![Named::default()],
+            (false, true) => "token-accuracy",
+            (false, false) => "loss",
+        };
+        Measure::named(name).map(Named).into_iter().collect()
+    }
+
+    /// Whether the evaluation asks questions; it does not if it only measures how well the model predicts what is held out.
+    pub fn asks_questions(&self) -> bool {
+        let spec = self.evaluate.as_ref();
+        let asks_more = |spec: &EvaluateSpec| {
+            spec.invented.is_some()
+                || spec.attention_maps.is_some()
+                || spec.constant_answer.is_some()
+        };
+        spec.is_some_and(asks_more) || self.measures().iter().any(|one| one.0.is_of_answers())
+    }
+
+    /// Whether the evaluation scores what is held out.
+    pub fn scores_held_out(&self) -> bool {
+        let is_asked = self.evaluate.as_ref().is_some_and(|spec| spec.ask_model);
+        is_asked && self.measures().iter().any(|one| !one.0.is_of_answers())
     }
 
     /// The weights files that stages start from, with their keys; the last counts.
@@ -264,10 +298,12 @@ pub struct EvaluateSpec {
     #[schemars(range(min = 1))]
     #[serde(default = "default_answer_characters")]
     pub answer_characters: usize,
-    /// Measures of the answers, each with rows in `summary.csv` and `groups.csv` and tables in reports.
-    /// They are computed from the answers, so adding one reruns nothing. Default: `["exact-match"]`.
+    /// Measures of the answers, or of how well the model predicts what is held out, each with rows in `summary.csv` and
+    /// `groups.csv` and tables in reports. They are computed from what an evaluation writes, so adding one of the same kind
+    /// reruns nothing. Default: `["exact-match"]` of questions, `["token-accuracy"]` of a made task, `["loss"]` of text
+    /// without questions.
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
-    #[serde(default = "exact_match", skip_serializing_if = "is_exact_match")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measures: Vec<Named<Measure>>,
     /// Made-up people, absent from the data, whom the model is also asked about. Default: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -280,15 +316,6 @@ pub struct EvaluateSpec {
     /// What somebody else reported for this experiment; shown beside ours and never as ours. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
-}
-
-/// The default measures.
-pub fn exact_match() -> Vec<Named<Measure>> {
-    vec![Named::default()]
-}
-
-fn is_exact_match(measures: &[Named<Measure>]) -> bool {
-    measures == exact_match()
 }
 
 /// Longest answer where the file does not say.

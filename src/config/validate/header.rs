@@ -7,7 +7,7 @@ use figment::value::Value;
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::point::{Point, PointSettings};
-use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels};
+use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels, Settings};
 use crate::config::sweep::PointValues;
 use crate::data::Split;
 use crate::kinds::{Kinded, Listed as _, joined};
@@ -89,7 +89,10 @@ pub fn figures(
         training.filter_map(|settings| settings.evaluate.as_ref())
     };
     let maps = evaluated().filter_map(|spec| spec.attention_maps.as_ref());
-    let measures = evaluated().map(|spec| spec.measures.iter().map(|one| one.0.name()).collect());
+    let training = points.iter().filter_map(|point| point.settings.training());
+    let training = training.filter(|settings| settings.evaluate.is_some());
+    let names = |settings: &Settings| settings.measures().iter().map(|one| one.0.name()).collect();
+    let measures = training.map(names);
     let measures = measures.reduce(|all: BTreeSet<_>, own| &all & &own);
     let made = (!points.is_empty()).then(|| made(points));
     let values = points.iter().map(|point| point.values().cloned().collect());

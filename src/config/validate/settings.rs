@@ -9,6 +9,7 @@ use crate::config::schema::{
     ScheduleSpec, Settings, Training,
 };
 use crate::config::wording;
+use crate::data::objectives::Reads;
 use crate::kinds::Listed as _;
 use crate::metrics::rows::MOST_MAPPED;
 
@@ -25,11 +26,21 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {
         pretrain(&mut rules, stage, context);
-        training(&mut rules, "pretrain", stage.epochs, context);
+        objectives(&mut rules, stage, settings);
+        training(&mut rules, "pretrain", &stage.training(), context);
         schedule(&mut rules, "pretrain", &stage.schedule);
     }
     if let Some(stage) = &settings.finetune {
-        training(&mut rules, "finetune", stage.epochs, context);
+        training(&mut rules, "finetune", stage, context);
+        let offers = settings.data.offers();
+        if !offers.questions && !offers.examples {
+            let message = "`[finetune]` learns to answer questions, but the data has none";
+            rules.helped(
+                &["finetune", "data"],
+                message,
+                "remove the table, or set `data.questions`",
+            );
+        }
         let pretrains = settings.pretrain.as_ref().is_some_and(|p| p.epochs > 0);
         if stage.init.is_some() && pretrains {
             rules.helped(
@@ -42,7 +53,8 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
     }
     if let Some(stage) = &settings.evaluate {
         let trained = settings.pretrain.is_some() || settings.finetune.is_some();
-        evaluate(&mut rules, stage, context, trained);
+        evaluate(&mut rules, stage, trained);
+        measured(&mut rules, stage, settings);
     }
     if settings.device == DeviceKind::Cpu && !settings.precision.is_whole() {
         rules.helped(
@@ -219,7 +231,43 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
     }
 }
 
-fn training(rules: &mut Rules<'_>, stage: &str, epochs: usize, context: usize) {
+/// The parts of the data that the objectives learn from.
+fn objectives(rules: &mut Rules<'_>, spec: &PretrainSpec, settings: &Settings) {
+    let offers = settings.data.offers();
+    let mixed = spec.mix.iter().map(|one| ("pretrain.mix", one.objective));
+    for (key, objective) in std::iter::once(("pretrain.objective", spec.objective)).chain(mixed) {
+        let (is_there, what) = match objective.0.reads {
+            Reads::Documents => (offers.documents, "documents"),
+            Reads::Answers => (offers.questions || offers.examples, "questions"),
+        };
+        if !is_there {
+            let (name, data) = (objective.0.name(), settings.data.kind.name());
+            let message =
+                format!("`{key}` = {name:?} learns from {what}, but {data:?} data has none");
+            let help = match offers.documents {
+                true => "set `data.questions`, or choose an objective that reads documents",
+                false => "set `pretrain.objective` = \"answers\"",
+            };
+            rules.helped(&[key, "data.kind", "data.questions"], message, help);
+        }
+    }
+    let shares: f64 = spec.mix.iter().map(|one| one.share).sum();
+    if shares >= 1.0 {
+        let message = format!(
+            "the shares of `pretrain.mix` add up to {shares}, which leaves `pretrain.objective` nothing"
+        );
+        rules.broken(&["pretrain.mix"], message);
+    }
+}
+
+fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training, context: usize) {
+    if spec.epoch_documents.is_some() && !spec.shuffle {
+        let [key, shuffle] = ["epoch_documents", "shuffle"].map(|key| format!("{stage}.{key}"));
+        let message = format!("`{key}` would take the same documents in every epoch");
+        let help = format!("set `{shuffle}` = true, or leave it out");
+        rules.helped(&[&key, &shuffle], message, help);
+    }
+    let epochs = spec.epochs;
     let key = format!("{stage}.epochs");
     // For a single document; the check for all of them follows once the data is read.
     let most = Training::most_epochs(1, context);
@@ -243,7 +291,7 @@ fn schedule(rules: &mut Rules<'_>, stage: &str, spec: &ScheduleSpec) {
     }
 }
 
-fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained: bool) {
+fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, trained: bool) {
     if !spec.ask_model && spec.constant_answer.is_none() {
         rules.helped(
             &["evaluate.ask_model", "evaluate.constant_answer"],
@@ -267,15 +315,6 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
             "remove it, or set `evaluate.ask_model` = true",
         );
     }
-    let characters = spec.answer_characters;
-    if characters >= context {
-        let key = "evaluate.answer_characters";
-        let rule = format!("must be below `model.context` = {context}");
-        rules.broken(
-            &[key, "model.context"],
-            format!("`{key}` = {characters} {rule}"),
-        );
-    }
     if spec.invented.is_some() && !spec.ask_model {
         no_model(rules, "evaluate.invented");
     }
@@ -284,6 +323,62 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
         if !spec.ask_model {
             no_model(rules, "evaluate.attention_maps");
         }
+    }
+}
+
+/// The parts of the data that measures and other questions need.
+fn measured(rules: &mut Rules<'_>, spec: &EvaluateSpec, settings: &Settings) {
+    let offers = settings.data.offers();
+    let (key, data) = ("evaluate.measures", settings.data.kind.name());
+    let reads = [key, "data.kind", "data.questions", "data.held_out"];
+    for measure in settings.measures().iter().map(|one| one.0) {
+        let name = measure.name();
+        let (is_there, why, help) = match (measure.is_of_answers(), measure.needs_text) {
+            (true, _) => (
+                offers.questions,
+                "judges answers, but",
+                "set `data.questions`, or remove it",
+            ),
+            (false, true) => (
+                offers.held_out,
+                "is of held-out text, but",
+                "set `data.held_out`, or remove it",
+            ),
+            (false, false) => (
+                offers.held_out || offers.examples,
+                "is of what is held out, but",
+                "set `data.held_out`, or remove it",
+            ),
+        };
+        if !is_there {
+            let message = format!("`{key}` lists {name:?}, which {why} {data:?} data has none");
+            rules.helped(&reads, message, help);
+        }
+        if !measure.is_of_answers() && !spec.ask_model {
+            let message = format!("`{key}` lists {name:?}, which needs a model");
+            rules.helped(
+                &[key, "evaluate.ask_model"],
+                message,
+                "remove it, or set `evaluate.ask_model` = true",
+            );
+        }
+    }
+    for (key, is_given) in [
+        ("evaluate.constant_answer", spec.constant_answer.is_some()),
+        ("evaluate.invented", spec.invented.is_some()),
+        ("evaluate.attention_maps", spec.attention_maps.is_some()),
+    ] {
+        if is_given && !offers.questions {
+            let message = format!("`{key}` is about questions, but {data:?} data has none");
+            rules.helped(&[key, "data.kind", "data.questions"], message, "remove it");
+        }
+    }
+    let (characters, context) = (spec.answer_characters, settings.model.context);
+    if characters >= context && settings.asks_questions() {
+        let key = "evaluate.answer_characters";
+        let rule = format!("must be below `model.context` = {context}");
+        let message = format!("`{key}` = {characters} {rule}");
+        rules.broken(&[key, "model.context"], message);
     }
 }
 

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::generator::generator;
 use super::ragged::{PAD, Sequence};
 use super::vocabulary::Vocabulary;
-use super::{Corpus, DataSource, Split, Task};
+use super::{Corpus, DataSource, Offers, ScoredSequence, Split, Task};
 use crate::error::Result;
 use crate::kinds::BrokenRule;
 
@@ -135,6 +135,13 @@ impl<T: MadeTask> DataSource for T {
     fn check(&self) -> Vec<BrokenRule> {
         MadeTask::check(self)
     }
+
+    fn offers(&self) -> Offers {
+        Offers {
+            examples: true,
+            ..Offers::NOTHING
+        }
+    }
 }
 
 /// The examples of a made task.
@@ -206,6 +213,20 @@ impl Task for Answers {
 
     fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
         Ok(self.examples.example(self.split, epoch, index).sequence)
+    }
+
+    fn held_out(&self, index: usize) -> Result<ScoredSequence> {
+        let Example {
+            sequence,
+            length,
+            distances,
+        } = self.examples.example(self.split, 0, index);
+        Ok(ScoredSequence {
+            sequence,
+            item: index,
+            length,
+            distances,
+        })
     }
 
     fn longest_sequence(&self) -> usize {

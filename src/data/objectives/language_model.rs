@@ -8,7 +8,7 @@ use super::ObjectiveSettings;
 use crate::data::documents::Documents;
 use crate::data::generator::generator;
 use crate::data::ragged::{MASK, PAD, Sequence};
-use crate::data::{Corpus, Split, Task};
+use crate::data::{Corpus, ScoredSequence, Split, Task};
 use crate::error::Result;
 
 /// Language modelling over the documents of a corpus: each token is predicted from those before it.
@@ -128,6 +128,22 @@ impl Task for LanguageModel {
         Ok(Sequence {
             tokens: ids,
             targets,
+        })
+    }
+
+    /// The windows of a document are one item; those of a stream are items of their own.
+    fn held_out(&self, index: usize) -> Result<ScoredSequence> {
+        let sequence = self.sequence(0, index)?;
+        let (document, _) = self.place(index);
+        let (item, length) = match self.documents.is_stream {
+            true => (index, sequence.tokens.len()),
+            false => (document, self.documents.tokens(document)),
+        };
+        Ok(ScoredSequence {
+            sequence,
+            item,
+            length,
+            distances: vec![],
         })
     }
 

@@ -16,6 +16,8 @@ pub(super) const ANSWER_SIMILARITY: Measure = Measure {
     unit: Unit::Fraction,
     better: Better::Higher,
     needs_probability: false,
+    needs_text: false,
+    counts: "questions",
     value: Value::Number(|answer| {
         let gold = answer.gold.as_deref()?;
         Some(normalized_levenshtein(gold, &answer.predicted))

@@ -14,6 +14,8 @@ pub const BRIER_SCORE: Measure = Measure {
     unit: Unit::Score,
     better: Better::Lower,
     needs_probability: true,
+    needs_text: false,
+    counts: "questions",
     value: Value::Number(|answer| {
         let right = f64::from(u8::from(answer.correct?));
         Some((answer.confidence()? - right).powi(2))

@@ -11,5 +11,7 @@ pub const EXACT_MATCH: Measure = Measure {
     unit: Unit::Fraction,
     better: Better::Higher,
     needs_probability: false,
+    needs_text: false,
+    counts: "questions",
     value: Value::Right(|answer| answer.correct),
 };

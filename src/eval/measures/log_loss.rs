@@ -16,6 +16,8 @@ pub(super) const LOG_LOSS: Measure = Measure {
     unit: Unit::Nats,
     better: Better::Lower,
     needs_probability: true,
+    needs_text: false,
+    counts: "questions",
     value: Value::Number(|answer| {
         let probability = answer.confidence()?;
         let of_truth = match answer.correct? {

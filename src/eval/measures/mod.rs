@@ -1,24 +1,28 @@
-//! Measures of a model's answers, which `evaluate.measures` selects.
+//! Measures, which `evaluate.measures` selects: of a model's answers, or of how well it predicts what is held out.
 //!
-//! A measure gives each answer a value; a run's value is the mean over its answers. It is computed from
-//! `predictions/*.tsv` when tables are written, so adding a measure does not rerun the evaluation. Each measure has its
-//! own module, and [`MEASURES`] lists them.
+//! A measure gives each answer a value, or each held-out item a sum and what to divide it by; a run's value is the mean
+//! over its answers, or the sums of all items divided by one another. It is computed from `predictions/*.tsv` or
+//! `held_out/*.csv` when tables are written, so adding another of the same files does not rerun the evaluation. Each
+//! measure has its own entry in a module, and [`MEASURES`] lists them.
 
 mod answer_similarity;
 mod brier_score;
 mod exact_match;
 mod log_loss;
+mod loss;
+mod token_accuracy;
 mod unit;
 
 use crate::kinds::{Listed, Named};
-use crate::metrics::rows::PredictionRow;
-use crate::metrics::statistics::{Estimate, mean};
+use crate::metrics::rows::{HeldOutRow, PredictionRow};
+use crate::metrics::statistics::Estimate;
 
 pub use brier_score::BRIER_SCORE;
 pub use exact_match::EXACT_MATCH;
+pub use token_accuracy::TOKEN_ACCURACY;
 pub use unit::Unit;
 
-/// How a model's answers are judged.
+/// How a model is judged.
 #[derive(Debug)]
 pub struct Measure {
     name: &'static str,
@@ -31,17 +35,61 @@ pub struct Measure {
     pub better: Better,
     /// Whether it needs the probabilities of answers, which a constant answer has not.
     pub needs_probability: bool,
-    /// How an answer is valued; an answer without a value, for instance without a reference answer, is not scored.
+    /// Whether it is of text, whose tokens have characters.
+    pub needs_text: bool,
+    /// What it counts, as tables say it: `questions`.
+    pub counts: &'static str,
+    /// How an answer or item is valued; an answer without a value, for instance without a reference answer, is not scored.
     value: Value,
 }
 
-/// How a measure values an answer.
+/// How a measure values an answer or a held-out item.
 #[derive(Debug)]
 enum Value {
     /// Right or wrong: the value is 1 or 0.
     Right(fn(&PredictionRow) -> Option<bool>),
     /// Any number within the range of the measure's unit.
     Number(fn(&PredictionRow) -> Option<f64>),
+    /// How many tokens are right, and of how many.
+    Share(fn(&HeldOutRow) -> (usize, usize)),
+    /// A sum, and what it is divided by.
+    Ratio(Sums),
+}
+
+/// A ratio of two sums over items.
+#[derive(Debug)]
+struct Sums {
+    /// What an item adds to the two sums.
+    parts: fn(&HeldOutRow) -> (f64, f64),
+    /// What the ratio becomes.
+    finish: fn(f64) -> f64,
+}
+
+/// What an evaluation wrote about a model, or about a constant answer.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluated {
+    /// Answers to the questions of the split; none if none were asked.
+    pub answers: Vec<PredictionRow>,
+    /// What it predicts of the held-out items of the split; none if it was not asked to.
+    pub held_out: Vec<HeldOutRow>,
+}
+
+impl From<Vec<PredictionRow>> for Evaluated {
+    fn from(answers: Vec<PredictionRow>) -> Self {
+        let held_out = vec![];
+        Self { answers, held_out }
+    }
+}
+
+/// An answer or a held-out item as a measure sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// By which it is found in another run: a question and its right answer, or the number of an item.
+    pub key: (String, String),
+    /// What it adds to the sum.
+    pub sum: f64,
+    /// What it adds to the number that the sum is divided by: 1 for an answer.
+    pub weight: f64,
 }
 
 /// Which values of a measure are better.
@@ -67,44 +115,100 @@ pub static MEASURES: &[Measure] = &[
     answer_similarity::ANSWER_SIMILARITY,
     BRIER_SCORE,
     log_loss::LOG_LOSS,
+    TOKEN_ACCURACY,
+    loss::LOSS,
+    loss::BITS_PER_CHARACTER,
+    loss::BITS_PER_BYTE,
+    loss::PERPLEXITY,
 ];
 
-/// The score of a run's answers.
+/// The score of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scored {
-    /// Number of answers that were scored.
-    pub answers: usize,
-    /// How many of them are right; `None` for a measure that does not count right answers.
+    /// Number of what the measure counts.
+    pub count: usize,
+    /// How many of them are right; `None` for a measure that does not count what is right.
     pub right: Option<usize>,
-    /// Mean of their values, with a 95 % interval over the questions: Wilson's for a share of right answers, otherwise
-    /// the bootstrap's.
+    /// The value, with a 95 % interval over what is counted: Wilson's for a share of what is right, otherwise the
+    /// bootstrap's.
     pub estimate: Estimate,
 }
 
 impl Measure {
-    /// Scores a run's answers; `None` if none of them has a value. `seed` is the seed of the bootstrap.
-    pub fn score(&self, answers: &[PredictionRow], seed: u64) -> Option<Scored> {
-        let values: Vec<f64> = answers.iter().filter_map(|row| self.value(row)).collect();
-        let right = match self.value {
-            Value::Right(_) => Some(values.iter().filter(|&&value| value == 1.0).count()),
-            Value::Number(_) => None,
+    /// Whether it judges answers to questions, and not what is held out.
+    pub fn is_of_answers(&self) -> bool {
+        matches!(self.value, Value::Right(_) | Value::Number(_))
+    }
+
+    /// Scores a run; `None` if nothing in it has a value. `seed` is the seed of the bootstrap.
+    pub fn score(&self, evaluated: &Evaluated, seed: u64) -> Option<Scored> {
+        let items = self.items(evaluated);
+        let sums: Vec<[f64; 2]> = items.iter().map(|item| [item.sum, item.weight]).collect();
+        let [sum, weight] = total(&sums);
+        let (right, count) = match self.value {
+            Value::Right(_) => (Some(sum as usize), items.len()),
+            Value::Share(_) => (Some(sum as usize), weight as usize),
+            Value::Number(_) | Value::Ratio(_) => (None, items.len()),
         };
         let estimate = match right {
-            Some(right) => Estimate::of_counts(right, values.len()),
-            None => Estimate::bootstrapped(&values, seed, mean),
+            Some(right) => Estimate::of_counts(right, count),
+            None => Estimate::bootstrapped(&sums, seed, |sample| self.ratio(total(sample))),
         };
         Some(Scored {
-            answers: values.len(),
+            count,
             right,
             estimate: estimate?,
         })
     }
 
-    /// The value of one answer; 1 or 0 for right or wrong.
+    /// The answers or held-out items that have a value.
+    pub fn items(&self, evaluated: &Evaluated) -> Vec<Item> {
+        let answer = |row: &PredictionRow| {
+            Some(Item {
+                key: (row.question.clone(), row.gold.clone().unwrap_or_default()),
+                sum: self.value(row)?,
+                weight: 1.0,
+            })
+        };
+        let parts = |row: &HeldOutRow| match &self.value {
+            Value::Share(counts) => {
+                let (right, of) = counts(row);
+                (right as f64, of as f64)
+            }
+            Value::Ratio(sums) => (sums.parts)(row),
+            Value::Right(_) | Value::Number(_) => (0.0, 0.0),
+        };
+        if self.is_of_answers() {
+            return evaluated.answers.iter().filter_map(answer).collect();
+        }
+        let of_item = |rows: &[HeldOutRow]| {
+            let parts: Vec<[f64; 2]> = rows.iter().map(|row| parts(row).into()).collect();
+            let [sum, weight] = total(&parts);
+            Item {
+                key: (rows[0].item.to_string(), String::new()),
+                sum,
+                weight,
+            }
+        };
+        let items = evaluated.held_out.chunk_by(|a, b| a.item == b.item);
+        items.map(of_item).collect()
+    }
+
+    /// The value of sums over several items; `None` without any.
+    pub fn ratio(&self, [sum, weight]: [f64; 2]) -> Option<f64> {
+        let ratio = (weight > 0.0).then(|| sum / weight)?;
+        Some(match &self.value {
+            Value::Ratio(sums) => (sums.finish)(ratio),
+            _ => ratio,
+        })
+    }
+
+    /// The value of one answer; 1 or 0 for right or wrong. `None` for a measure of what is held out.
     pub fn value(&self, answer: &PredictionRow) -> Option<f64> {
         match self.value {
             Value::Right(is_right) => is_right(answer).map(|right| f64::from(u8::from(right))),
             Value::Number(value) => value(answer),
+            Value::Share(_) | Value::Ratio(_) => None,
         }
     }
 
@@ -126,6 +230,11 @@ impl Measure {
         let (first, rest) = self.quantity.split_at(1);
         first.to_uppercase() + rest
     }
+}
+
+/// Sums of both columns.
+pub fn total<const N: usize>(rows: &[[f64; N]]) -> [f64; N] {
+    std::array::from_fn(|column| rows.iter().map(|row| row[column]).sum())
 }
 
 /// Exact match, the default in experiment files.
@@ -183,10 +292,78 @@ mod tests {
         [right, vec![answer(Some(false), 0.25); 8]].concat()
     }
 
+    fn of_answers() -> impl Iterator<Item = &'static Measure> {
+        MEASURES.iter().filter(|measure| measure.is_of_answers())
+    }
+
+    /// Twelve items of two rows each; `loss` is that of each of their four tokens, of which `right` are right.
+    fn held_out(loss: f64, right: usize) -> Evaluated {
+        let row = |item, distance| HeldOutRow {
+            item,
+            length: 4,
+            distance: Some(distance),
+            scored_tokens: 4,
+            right,
+            loss_nats: 4.0 * loss,
+            characters: 8,
+            bytes: 16,
+        };
+        Evaluated {
+            answers: vec![],
+            held_out: (1..=12)
+                .flat_map(|item| [row(item, 1), row(item, 2)])
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn measures_of_what_is_held_out_are_ratios_of_sums() {
+        let ln_2 = std::f64::consts::LN_2;
+        let scored = |name: &str| {
+            named(name)
+                .score(&held_out(3.0 * ln_2, 3), 1)
+                .expect("items")
+        };
+        for (name, expected) in [
+            ("loss", 3.0 * ln_2),
+            ("bits-per-character", 1.5),
+            ("bits-per-byte", 0.75),
+            ("perplexity", 8.0),
+        ] {
+            let scored = scored(name);
+            assert!((scored.estimate.value - expected).abs() < 1e-12, "{name}");
+            assert_eq!((scored.count, scored.right), (12, None), "{name}");
+            assert_eq!(scored.estimate.interval, None, "all items agree");
+        }
+        let accuracy = scored("token-accuracy");
+        assert_eq!((accuracy.count, accuracy.right), (96, Some(72)));
+        assert_eq!(accuracy.estimate.ends(), wilson_95(72, 96));
+    }
+
+    #[test]
+    fn the_interval_of_the_loss_is_over_items_not_rows() {
+        let mut of = held_out(1.0, 3);
+        for row in of.held_out.iter_mut().filter(|row| row.item > 6) {
+            row.loss_nats = 8.0;
+        }
+        let twice = Evaluated {
+            held_out: of
+                .held_out
+                .iter()
+                .flat_map(|row| [row.clone(), row.clone()])
+                .collect(),
+            ..Evaluated::default()
+        };
+        let interval = |of: &Evaluated| named("loss").score(of, 1).expect("items").estimate;
+        assert_eq!(interval(&of), interval(&twice));
+        let (low, high) = interval(&of).ends();
+        assert!(low < 1.5 && 1.5 < high, "{low} {high}");
+    }
+
     #[test]
     fn exact_match_is_the_share_of_right_answers_with_wilsons_interval() {
-        let scored = EXACT_MATCH.score(&answers(), 1).expect("answers");
-        assert_eq!((scored.answers, scored.right), (12, Some(4)));
+        let scored = EXACT_MATCH.score(&answers().into(), 1).expect("answers");
+        assert_eq!((scored.count, scored.right), (12, Some(4)));
         assert_eq!(scored.estimate.value, 4.0 / 12.0);
         let (low, high) = wilson_95(4, 12);
         let kind = IntervalKind::Wilson;
@@ -195,7 +372,7 @@ mod tests {
 
     #[test]
     fn brier_score_and_log_loss_are_means_over_the_answers() {
-        let scored = |name: &str| named(name).score(&answers(), 1).expect("answers");
+        let scored = |name: &str| named(name).score(&answers().into(), 1).expect("answers");
         let brier = scored("brier-score").estimate.value;
         let expected = (4.0 * 0.01 + 8.0 * 0.0625) / 12.0;
         assert!((brier - expected).abs() < 1e-12, "{brier}");
@@ -213,7 +390,7 @@ mod tests {
             let row = |&(probability, right): &(f64, bool)| answer(Some(right), probability);
             let rows: Vec<PredictionRow> = answers.iter().map(row).collect();
             BRIER_SCORE
-                .score(&rows, 1)
+                .score(&rows.into(), 1)
                 .map(|scored| scored.estimate.value)
         };
         let five = [
@@ -253,7 +430,7 @@ mod tests {
             log_probability: None,
             ..answer(Some(true), 0.5)
         };
-        for measure in MEASURES {
+        for measure in of_answers() {
             let is_scored = measure.value(&constant).is_some();
             assert_eq!(is_scored, !measure.needs_probability, "{}", measure.name);
         }
@@ -272,13 +449,18 @@ mod tests {
                 }
             }
             assert_eq!(measure.value(&answer(None, 0.5)), None, "{}", measure.name);
-            assert_eq!(measure.score(&[], 1), None, "{}", measure.name);
+            assert_eq!(
+                measure.score(&Evaluated::default(), 1),
+                None,
+                "{}",
+                measure.name
+            );
         }
     }
 
     #[test]
     fn a_right_and_certain_answer_is_the_best_and_a_wrong_and_certain_one_the_worst() {
-        for measure in MEASURES {
+        for measure in of_answers() {
             let value = |right| measure.value(&answer(Some(right), 0.99)).expect("a value");
             let (best, worst) = match measure.better {
                 Better::Higher => (value(true), value(false)),

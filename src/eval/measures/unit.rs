@@ -11,6 +11,10 @@ pub enum Unit {
     Score,
     /// Nats, from 0.
     Nats,
+    /// Bits, from 0.
+    Bits,
+    /// A number of equally probable tokens, from 1.
+    Tokens,
 }
 
 impl Unit {
@@ -19,6 +23,8 @@ impl Unit {
             Self::Fraction => "fraction",
             Self::Score => "score",
             Self::Nats => "nats",
+            Self::Bits => "bits",
+            Self::Tokens => "tokens",
         }
     }
 
@@ -26,8 +32,9 @@ impl Unit {
     pub fn symbol(self) -> &'static str {
         match self {
             Self::Fraction => "%",
-            Self::Score => "",
+            Self::Score | Self::Tokens => "",
             Self::Nats => "nats",
+            Self::Bits => "bits",
         }
     }
 
@@ -35,14 +42,15 @@ impl Unit {
     pub fn scale(self) -> f64 {
         match self {
             Self::Fraction => 100.0,
-            Self::Score | Self::Nats => 1.0,
+            _ => 1.0,
         }
     }
 
     pub fn range(self) -> RangeInclusive<f64> {
         match self {
             Self::Fraction | Self::Score => 0.0..=1.0,
-            Self::Nats => 0.0..=f64::INFINITY,
+            Self::Nats | Self::Bits => 0.0..=f64::INFINITY,
+            Self::Tokens => 1.0..=f64::INFINITY,
         }
     }
 
@@ -56,10 +64,8 @@ impl Unit {
     pub fn digits(self, value: f64) -> String {
         match self {
             Self::Fraction => format!("{:.1}", 100.0 * value),
-            Self::Score | Self::Nats if value != 0.0 && value.abs() < 0.0005 => {
-                format!("{value:.1e}")
-            }
-            Self::Score | Self::Nats => format!("{value:.3}"),
+            _ if value != 0.0 && value.abs() < 0.0005 => format!("{value:.1e}"),
+            _ => format!("{value:.3}"),
         }
     }
 
@@ -77,7 +83,7 @@ impl Unit {
     pub fn show_distance(self, distance: f64) -> String {
         match self {
             Self::Fraction => format!("{} percentage points", self.digits(distance)),
-            Self::Score | Self::Nats => self.show(distance),
+            _ => self.show(distance),
         }
     }
 
@@ -100,7 +106,7 @@ impl Unit {
     fn in_points(self, digits: String) -> String {
         match self {
             Self::Fraction => format!("{digits} points"),
-            Self::Score | Self::Nats => self.with_symbol(digits),
+            _ => self.with_symbol(digits),
         }
     }
 

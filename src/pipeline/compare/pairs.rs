@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::side::LoadedSide;
 use super::{Pair, PairedDifference, PairedTest};
-use crate::eval::measures::Measure;
+use crate::eval::measures::{Evaluated, Measure, total};
 use crate::kinds::{Listed as _, Named};
 use crate::metrics::rows::PredictionRow;
-use crate::metrics::statistics::{mcnemar_exact, mean, paired_difference_95, t_interval_95_within};
+use crate::metrics::statistics::{
+    Estimate, mcnemar_exact, mean, paired_difference_95, t_interval_95_within,
+};
 
 /// The pairs of finished runs, and notes on runs without a partner.
 ///
@@ -15,36 +17,40 @@ use crate::metrics::statistics::{mcnemar_exact, mean, paired_difference_95, t_in
 pub(super) fn pair(a: &LoadedSide, b: &LoadedSide) -> (Vec<Pair>, Vec<String>) {
     let only_two = a.side.runs.len() == 1 && b.side.runs.len() == 1;
     let mut pairs = vec![];
-    for (seed_a, answers_a) in &a.answers {
-        for (seed_b, answers_b) in &b.answers {
+    for (seed_a, of_a) in &a.evaluated {
+        for (seed_b, of_b) in &b.evaluated {
             if seed_a != seed_b && !only_two {
                 continue;
             }
-            let test = match (answers_a, answers_b) {
-                (Some(a), Some(b)) => paired_test(a, b),
-                (None, _) => Err(format!("{} evaluates nothing", a.name)),
-                (_, None) => Err(format!("{} evaluates nothing", b.name)),
+            let none_asked =
+                |of: &Option<Evaluated>| of.as_ref().is_some_and(|of| of.answers.is_empty());
+            let test = match (of_a, of_b) {
+                (Some(_), Some(_)) if none_asked(of_a) && none_asked(of_b) => None,
+                (Some(a), Some(b)) => Some(paired_test(&a.answers, &b.answers)),
+                (None, _) => Some(Err(format!("{} evaluates nothing", a.name))),
+                (_, None) => Some(Err(format!("{} evaluates nothing", b.name))),
             };
             let both = a.measures.iter().filter(|one| b.measures.contains(one));
-            let answers = answers_a.as_deref().zip(answers_b.as_deref());
+            let is_tested = matches!(test, Some(Ok(_)));
             let difference = |measure: &Named<Measure>| {
-                let (a, b) = answers.filter(|_| test.is_ok())?;
+                let both = of_a.as_ref().zip(of_b.as_ref());
+                let (a, b) = both.filter(|_| is_tested || !measure.0.is_of_answers())?;
                 Some((measure.0.name(), paired_difference(measure.0, a, b)?))
             };
             pairs.push(Pair {
                 seed_a: *seed_a,
                 seed_b: *seed_b,
                 differences: both.filter_map(difference).collect(),
-                untested: test.as_ref().err().cloned(),
-                test: test.ok(),
+                untested: test.as_ref().and_then(|test| test.as_ref().err().cloned()),
+                test: test.and_then(Result::ok),
             });
         }
     }
     let mut notes = vec![];
     if !only_two {
         for (own, other) in [(a, b), (b, a)] {
-            let in_other = |seed: u64| other.answers.iter().any(|(there, _)| *there == seed);
-            let alone = own.answers.iter().filter(|(seed, _)| !in_other(*seed));
+            let in_other = |seed: u64| other.evaluated.iter().any(|(there, _)| *there == seed);
+            let alone = own.evaluated.iter().filter(|(seed, _)| !in_other(*seed));
             notes.extend(alone.map(|(seed, _)| {
                 let (own, other) = (own.name, other.name);
                 format!(
@@ -82,30 +88,41 @@ pub(super) fn paired_test(a: &[PredictionRow], b: &[PredictionRow]) -> Result<Pa
     })
 }
 
-/// The mean difference of a measure over the same questions; `None` unless the same questions, at least two, have a
+/// The difference of a measure over the same questions or held-out items; `None` unless the same ones, at least two, have a
 /// value in both runs.
-fn paired_difference(
-    measure: &Measure,
-    a: &[PredictionRow],
-    b: &[PredictionRow],
-) -> Option<PairedDifference> {
-    let valued = |rows: &[PredictionRow]| {
-        let value = |row: &PredictionRow| {
-            let key = (row.question.clone(), row.gold.clone());
-            Some((key, measure.value(row)?))
+///
+/// Of answers it is a mean of differences, with Student's interval. Of held-out items it is a difference of ratios, with the
+/// interval of a bootstrap over the items, each drawn with its numbers in both runs.
+fn paired_difference(measure: &Measure, a: &Evaluated, b: &Evaluated) -> Option<PairedDifference> {
+    let [a, b] = [a, b].map(|of| {
+        let mut items = measure.items(of);
+        items.sort_by(|a, b| a.key.cmp(&b.key).then(a.sum.total_cmp(&b.sum)));
+        items
+    });
+    let same = a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.key == b.key);
+    if !same || a.is_empty() {
+        return None;
+    }
+    let pairs = a.iter().zip(&b);
+    let (difference, (low_95, high_95)) = if measure.is_of_answers() {
+        let differences: Vec<f64> = pairs.map(|(a, b)| b.sum - a.sum).collect();
+        let interval = t_interval_95_within(&differences, &measure.unit.differences());
+        (mean(&differences)?, interval?)
+    } else {
+        const SEED: u64 = 0;
+        let sums: Vec<[f64; 4]> = pairs
+            .map(|(a, b)| [a.sum, a.weight, b.sum, b.weight])
+            .collect();
+        let difference = |sample: &[[f64; 4]]| {
+            let [sum_a, weight_a, sum_b, weight_b] = total(sample);
+            Some(measure.ratio([sum_b, weight_b])? - measure.ratio([sum_a, weight_a])?)
         };
-        let mut valued: Vec<_> = rows.iter().filter_map(value).collect();
-        valued.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        valued.into_iter().unzip()
+        let Estimate { value, interval } = Estimate::bootstrapped(&sums, SEED, difference)?;
+        (value, interval.map(|one| (one.low, one.high))?)
     };
-    let (keys_a, a): (Vec<_>, Vec<f64>) = valued(a);
-    let (keys_b, b) = valued(b);
-    let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b - a).collect();
-    let interval = t_interval_95_within(&differences, &measure.unit.differences());
-    let (low_95, high_95) = interval.filter(|_| keys_a == keys_b)?;
     Some(PairedDifference {
-        questions: differences.len(),
-        difference: mean(&differences)?,
+        questions: a.len(),
+        difference,
         low_95,
         high_95,
     })

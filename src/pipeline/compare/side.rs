@@ -7,10 +7,10 @@ use super::{Accuracy, ComparedRun, MeasuredValue, Side, Spread};
 use crate::config;
 use crate::config::schema::{EvaluateSpec, Settings};
 use crate::error::{Error, Result};
-use crate::eval::measures::{EXACT_MATCH, Measure};
+use crate::eval::measures::{EXACT_MATCH, Evaluated, Measure};
 use crate::kinds::{Listed as _, Named};
-use crate::metrics::artefacts::METRICS;
-use crate::metrics::rows::{PredictionRow, StepRow};
+use crate::metrics::artefacts::{HELD_OUT, METRICS};
+use crate::metrics::rows::StepRow;
 use crate::metrics::statistics::{Estimate, Interval, mean};
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
@@ -22,8 +22,8 @@ pub(super) struct LoadedSide {
     pub(super) name: &'static str,
     pub(super) settings: Settings,
     pub(super) side: Side,
-    /// The answers of each finished run, in the order of the runs; none without evaluation.
-    pub(super) answers: Vec<(u64, Option<Vec<PredictionRow>>)>,
+    /// What each finished run was evaluated on, in the order of the runs; none without evaluation.
+    pub(super) evaluated: Vec<(u64, Option<Evaluated>)>,
     /// The measures in its settings other than exact match.
     pub(super) measures: Vec<Named<Measure>>,
     /// The values of each measure, over the finished runs that have one.
@@ -37,7 +37,7 @@ impl LoadedSide {
     pub(super) fn read(name: &'static str, folder: &Path) -> Result<Self> {
         let (settings, runs) = runs_of_one_point(folder)?;
         let evaluate = settings.evaluate.as_ref();
-        let mut measures = evaluate.map_or(vec![], |spec| spec.measures.clone());
+        let mut measures = settings.measures();
         measures.retain(|one| !one.0.is_exact_match());
         let mut loaded = Self {
             name,
@@ -47,7 +47,7 @@ impl LoadedSide {
                 subject: evaluate.map(|spec| subject(spec).to_owned()),
                 ..Side::default()
             },
-            answers: vec![],
+            evaluated: vec![],
             measures,
             estimates: BTreeMap::new(),
             notes: vec![],
@@ -88,11 +88,22 @@ impl LoadedSide {
             return Ok(());
         }
         run.final_loss_nats = final_losses(&steps::read_steps(&directory.file(&METRICS))?);
-        let mut answers = None;
+        let mut evaluated = None;
         if let Some(spec) = &self.settings.evaluate {
             let split = spec.split.name();
-            let path = directory.predictions_tsv(split, subject(spec));
-            let rows: Vec<PredictionRow> = table::read(&path)?;
+            let asks = self.settings.asks_questions();
+            let answers = directory.predictions_tsv(split, subject(spec));
+            let held_out = directory.of_stage(&HELD_OUT, "", split);
+            let rows = Evaluated {
+                answers: asks
+                    .then(|| table::read(&answers))
+                    .transpose()?
+                    .unwrap_or_default(),
+                held_out: match self.settings.scores_held_out() {
+                    true => table::read(&held_out)?,
+                    false => vec![],
+                },
+            };
             // As in `summary.csv`, where the constant answer belongs to no seed.
             let drawn_by = if spec.ask_model { seed } else { 0 };
             let mut score = |measure: &'static Measure| {
@@ -105,7 +116,7 @@ impl LoadedSide {
                 let (low_95, high_95) = scored.estimate.ends();
                 Accuracy {
                     correct: scored.right.unwrap_or_default(),
-                    questions: scored.answers,
+                    questions: scored.count,
                     accuracy: scored.estimate.value,
                     low_95,
                     high_95,
@@ -115,7 +126,7 @@ impl LoadedSide {
                 let scored = score(measure.0)?;
                 let (low_95, high_95, _) = Interval::columns(scored.estimate.interval);
                 let value = MeasuredValue {
-                    questions: scored.answers,
+                    questions: scored.count,
                     value: scored.estimate.value,
                     low_95,
                     high_95,
@@ -123,15 +134,15 @@ impl LoadedSide {
                 Some((measure.0.name(), value))
             };
             run.measures = self.measures.iter().filter_map(value).collect();
-            if run.accuracy.is_none() {
-                let questions = rows.len();
+            if run.accuracy.is_none() && asks {
+                let questions = rows.answers.len();
                 self.notes.push(format!(
                     "{name}, seed {seed}: no right answer is known to its {questions} {split} questions"
                 ));
             }
-            answers = Some(rows);
+            evaluated = Some(rows);
         }
-        self.answers.push((seed, answers));
+        self.evaluated.push((seed, evaluated));
         self.side.runs.push(run);
         Ok(())
     }

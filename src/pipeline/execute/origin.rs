@@ -7,8 +7,9 @@ use std::path::Path;
 use super::repository;
 use crate::config::{Experiment, PointSettings};
 use crate::files;
+use crate::pipeline::plan::PlannedStage;
 use crate::pipeline::provenance::{Computed, Machine, Program, Provenance};
-use crate::pipeline::stage::{Source, Stage};
+use crate::pipeline::stage::Source;
 
 /// The provenance that all runs of one command share; `stages_at_once` stages will run in parallel.
 pub(super) fn of_command(experiment: &Experiment, stages_at_once: usize) -> Provenance {
@@ -46,7 +47,7 @@ impl Provenance {
     pub(super) fn of_run(
         &self,
         (settings, seed): (&PointSettings, u64),
-        stages: &[&Stage],
+        stages: &[&PlannedStage<'_>],
     ) -> Self {
         let computed = self.computed.of_this_thread(settings.training());
         Self {
@@ -104,8 +105,8 @@ fn machine() -> Machine {
 }
 
 /// Checksums of the corpus, as the stages read it, and of the files.
-fn data(settings: &PointSettings, stages: &[&Stage]) -> BTreeMap<String, String> {
-    let ingredients = stages.iter().flat_map(|stage| &stage.ingredients);
+fn data(settings: &PointSettings, stages: &[&PlannedStage<'_>]) -> BTreeMap<String, String> {
+    let ingredients = stages.iter().flat_map(|one| &one.stage.ingredients);
     let read =
         ingredients.filter_map(|(name, sum)| Some((name.strip_prefix("data.")?, sum.as_str()?)));
     let mut sums: BTreeMap<String, String> = read
@@ -114,8 +115,11 @@ fn data(settings: &PointSettings, stages: &[&Stage]) -> BTreeMap<String, String>
     let kind = settings.training().map(|settings| settings.data.kind);
     let files = kind.iter().flat_map(|kind| kind.files);
     sums.extend(files.map(|file| (file.name.to_owned(), format!("sha256 {}", file.sha256))));
-    for stage in stages {
-        if let Source::File(path, blake3) = &stage.start {
+    let inputs = stages.iter().filter_map(|one| one.job.inputs());
+    let files = inputs.flat_map(|inputs| &inputs.corpus.files);
+    sums.extend(files.map(|one| (one.file.clone(), format!("sha256 {}", one.sha256))));
+    for one in stages {
+        if let Source::File(path, blake3) = &one.stage.start {
             sums.insert(path.display().to_string(), format!("blake3 {blake3}"));
         }
     }

@@ -17,7 +17,7 @@ use crate::pipeline::lock::{self, Held, Lock};
 use crate::pipeline::plan::{Action, Plan, PlannedRun, PlannedStage};
 use crate::pipeline::provenance::Provenance;
 use crate::pipeline::stage::store::StageFolder;
-use crate::pipeline::summary;
+use crate::pipeline::summary::{self, Counted};
 use crate::progress::{Progress, RunProgress, SweepProgress};
 use crate::stop::Stop;
 
@@ -170,7 +170,7 @@ impl<'a> RunRecorder<'a> {
         let line = format!("{name}: in {}", folder.display());
         self.progress.detail(&line);
         self.describe(run)?;
-        let stages: Vec<_> = self.plan.stages_of(run).map(|one| &one.stage).collect();
+        let stages: Vec<_> = self.plan.stages_of(run).collect();
         let settings = &run.point.settings;
         let provenance = self.origin.of_run((settings, run.seed), &stages);
         add_provenance(&run.directory, &provenance)?;
@@ -184,13 +184,13 @@ impl<'a> RunRecorder<'a> {
     /// Adds the provenance of a stage to its folder; `anew` if none of its earlier work is kept.
     pub(super) fn begin_stage(&self, number: usize, anew: bool) -> Result<()> {
         let planned = &self.plan.stages[number];
-        let (stage, folder) = (&planned.stage, &planned.folder);
+        let folder = &planned.folder;
         if anew {
             folder.clear()?;
-            folder.describe(stage.ingredients.clone())?;
+            folder.describe(planned.stage.ingredients.clone())?;
         }
         let run = (&planned.point.settings, planned.seed);
-        let provenance = self.origin.of_run(run, &[stage]);
+        let provenance = self.origin.of_run(run, &[planned]);
         provenance.add_to(&folder.file(&PROVENANCE))
     }
 
@@ -304,13 +304,19 @@ fn fill(run: &RunDirectory, stages: &[&StageFolder]) -> Result<()> {
 /// Shows the accuracy, if it is known. Predictions that cannot be read now are an error when the
 /// results are summarised.
 fn show_accuracy(run: &PlannedRun<'_>, opened: &OpenRun) {
-    if let Some((split, correct, questions)) = summary::counted(&run.directory) {
-        let (low, high) = wilson_95(correct, questions);
+    if let Some(counted) = summary::counted(&run.directory) {
+        let Counted {
+            split,
+            measure,
+            right,
+            count,
+        } = counted;
+        let (low, high) = wilson_95(right, count);
         let percent = |share: f64| format!("{:.1}", 100.0 * share);
-        let value = format!("{} %", percent(correct as f64 / questions as f64));
-        let (low, high) = (percent(low), percent(high));
+        let value = format!("{} %", percent(right as f64 / count as f64));
+        let (low, high, counts) = (percent(low), percent(high), measure.counts);
         let detail =
-            format!("{correct} of {questions} {split} questions right  95 % CI {low} to {high} %");
+            format!("{right} of {count} {split} {counts} right  95 % CI {low} to {high} %");
         opened.shown.result("accuracy", value, detail);
     }
 }

@@ -148,6 +148,10 @@ pub fn make<'a>(
             });
         }
     }
+    let notes = corpora
+        .iter()
+        .flat_map(|(_, corpus)| corpus.notes.iter().cloned());
+    plan.notes.extend(notes);
     decide(&mut plan, options, notice);
     Ok(plan)
 }

@@ -6,10 +6,11 @@ use super::StageKind;
 use crate::config::schema::{
     AttentionMapsSpec, EvaluateSpec, InventedSpec, PretrainSpec, Settings, Training,
 };
-use crate::data::objectives::answers;
+use crate::data::made::Answers;
+use crate::data::objectives::{Reads, answers};
 use crate::data::questions::prompt;
 use crate::data::{Corpus, Question, Split, Task, invented, mapped};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::explore::QuestionKind;
 use crate::kinds::Kinded;
 use crate::model::{Start, Trainable, registry};
@@ -60,7 +61,11 @@ impl<'a> Job<'a> {
                 let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);
                 let maps = spec.attention_maps.as_ref();
                 let mapped = maps.map_or(0, AttentionMapsSpec::count);
-                inputs.corpus.questions(spec.split).len() + invented + mapped
+                let held_out = match inputs.settings.scores_held_out() {
+                    true => inputs.held_out(spec.split)?.len(),
+                    false => 0,
+                };
+                inputs.asked(spec.split).len() + invented + mapped + held_out
             }
             Self::Explore(spec) => spec.sizes().samples.unwrap_or(1),
         })
@@ -69,6 +74,7 @@ impl<'a> Job<'a> {
     /// What [`Self::steps`] counts.
     pub fn unit(&self) -> &'static str {
         match self {
+            Self::Evaluate(_, inputs) if inputs.settings.scores_held_out() => "sequence",
             Self::Evaluate(..) => "question",
             Self::Explore(spec) if spec.sizes().samples.is_some() => "sample",
             Self::Pretrain(..) | Self::Finetune(..) | Self::Explore(_) => "step",
@@ -90,6 +96,42 @@ impl Inputs<'_> {
     /// The pretraining task.
     pub fn pretraining(&self, spec: &PretrainSpec, seed: u64) -> Result<Box<dyn Task>> {
         spec.task(&self.corpus, Split::Train, &self.settings.model, seed)
+    }
+
+    /// What is held out, as sequences of the pretraining objective or examples of a made task. All runs score the same.
+    ///
+    /// # Errors
+    /// The split has nothing.
+    pub fn held_out(&self, split: Split) -> Result<Box<dyn Task>> {
+        const SEED: u64 = 0;
+        let Self { settings, corpus } = self;
+        if let Some(examples) = corpus.examples.clone() {
+            return Ok(Box::new(Answers { examples, split }));
+        }
+        if corpus.documents(split).is_empty() {
+            let message = format!("no document of the split {:?} is held out", split.name());
+            let help = "set `data.held_out`, or remove measures of what is held out from `evaluate.measures`";
+            return Err(Error::config(message).help(help));
+        }
+        let unmixed = settings.pretrain.clone().map(|spec| PretrainSpec {
+            mix: vec![],
+            ..spec
+        });
+        match unmixed.filter(|spec| spec.reads(Reads::Documents)) {
+            Some(spec) => spec.task(corpus, split, &settings.model, SEED),
+            None => {
+                let message = "what is held out is scored by the objective of `[pretrain]`, which must read documents";
+                Err(Error::config(message))
+            }
+        }
+    }
+
+    /// The questions of a split; none if the evaluation asks none.
+    pub fn asked(&self, split: Split) -> &[Question] {
+        match self.settings.asks_questions() {
+            true => self.corpus.questions(split),
+            false => &[],
+        }
     }
 
     /// The finetuning task.
@@ -117,7 +159,7 @@ impl<'a> Asked<'a> {
             mapped::questions(corpus, spec.split, &maps.questions, &maps.numbers)
         };
         Ok(Self {
-            split: corpus.questions(spec.split),
+            split: inputs.asked(spec.split),
             invented: spec.invented.as_ref().map_or(Ok(vec![]), invent)?,
             mapped: spec.attention_maps.as_ref().map_or(Ok(vec![]), map)?,
         })

@@ -29,7 +29,7 @@ use crate::error::{Kind, Result};
 use crate::explore::QuestionKind;
 use crate::files;
 use crate::kinds::Kinded;
-use crate::metrics::artefacts::{Artefact, METRICS, PREDICTIONS, WEIGHTS};
+use crate::metrics::artefacts::{Artefact, HELD_OUT, METRICS, PREDICTIONS, WEIGHTS};
 use crate::model::registry;
 
 /// What a stage does.
@@ -69,11 +69,11 @@ impl StageKind {
         }
     }
 
-    /// What every such stage makes; it may make more.
-    fn needs(self) -> Vec<&'static Artefact> {
+    /// What every such stage makes, at least one of each list; it may make more.
+    fn needs(self) -> Vec<Vec<&'static Artefact>> {
         match self {
-            Self::Pretrain | Self::Finetune => vec![&METRICS, &WEIGHTS],
-            Self::Evaluate => vec![&PREDICTIONS],
+            Self::Pretrain | Self::Finetune => vec![vec![&METRICS], vec![&WEIGHTS]],
+            Self::Evaluate => vec![vec![&PREDICTIONS, &HELD_OUT]],
             Self::Explore => vec![],
         }
     }
@@ -262,8 +262,29 @@ fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, inputs: &Inputs<'_>) -
         );
     }
     let asked = Asked::of(spec, inputs)?;
-    let split = format!("data.{}", spec.split.name());
-    put(all, &split, questions(asked.split));
+    let split = spec.split.name();
+    if inputs.settings.asks_questions() {
+        put(all, &format!("data.{split}"), questions(asked.split));
+    }
+    if inputs.settings.scores_held_out() {
+        let held_out = match &corpus.examples {
+            Some(examples) => examples.identity(),
+            None => corpus.documents(spec.split).identity(&corpus.vocabulary)?,
+        };
+        put(all, &format!("data.held_out.{split}"), held_out);
+        // The objective makes the sequences that are scored.
+        let pretrain = inputs
+            .settings
+            .pretrain
+            .as_ref()
+            .filter(|_| corpus.examples.is_none());
+        if let Some(spec) = pretrain {
+            put(all, "held_out.objective", spec.objective);
+            put(all, "held_out.terminated", spec.terminated);
+            let longest = spec.longest_excerpt(inputs.settings.model.context);
+            put(all, "held_out.longest_excerpt", longest);
+        }
+    }
     if spec.invented.is_some() {
         put(all, "data.invented", questions(&asked.invented));
         // `training_answers.csv` counts their answers.

@@ -156,7 +156,8 @@ impl StageFolder {
             let mut names = results.keys().filter_map(|name| Artefact::of(name));
             names.any(|(one, _)| std::ptr::eq(one, *artefact))
         };
-        if results.is_empty() || !self.kind.needs().iter().all(is_there) {
+        let is_made = |any: &Vec<&Artefact>| any.iter().any(is_there);
+        if results.is_empty() || !self.kind.needs().iter().all(is_made) {
             let (folder, kind) = (self.path.display(), self.kind.name());
             let message =
                 format!("results of {kind} have disappeared from {folder} before it was done");

@@ -12,8 +12,8 @@ use crate::explore::{Measurements, QuestionKind};
 use crate::files;
 use crate::kinds::Kinded;
 use crate::metrics::artefacts::{
-    ATTENTION_MAPS, Artefact, BEST_WEIGHTS, CORRUPTION_EXAMPLES, CURVES, METRICS, PREDICTIONS,
-    SAMPLES, TRAINING_ANSWERS, WEIGHTS, WEIGHTS_BEFORE_STEP, predictions_of,
+    ATTENTION_MAPS, Artefact, BEST_WEIGHTS, CORRUPTION_EXAMPLES, CURVES, HELD_OUT, METRICS,
+    PREDICTIONS, SAMPLES, TRAINING_ANSWERS, WEIGHTS, WEIGHTS_BEFORE_STEP, predictions_of,
 };
 use crate::metrics::rows::{CorruptionRow, PredictionRow};
 use crate::metrics::steps::TrainingStage;
@@ -103,6 +103,10 @@ impl Work<'_> {
         let keep = |part: &str, rows: &[PredictionRow]| {
             table::write(&self.folder.part(&PREDICTIONS, part), rows)
         };
+        let (asks, scores) = (
+            inputs.settings.asks_questions(),
+            inputs.settings.scores_held_out(),
+        );
         if let Some(answer) = &spec.constant_answer {
             let rows = eval::answer_always(asked, answer);
             keep(&predictions_of(split, "constant"), &rows)?;
@@ -111,9 +115,16 @@ impl Work<'_> {
             return Ok(());
         }
         let model = self.model(inputs, None)?;
-        let all = asked.len() + invented.len() + mapped.len();
+        let held_out = scores.then(|| inputs.held_out(spec.split)).transpose()?;
+        let sequences = held_out.as_ref().map_or(0, |task| task.len());
+        let questions = asked.len() + invented.len() + mapped.len();
+        let all = questions + sequences;
         let task = self.shown.begin("evaluate", all, 0);
-        let mut task = task.counting("questions asked");
+        let mut task = task.counting(if scores {
+            "sequences"
+        } else {
+            "questions asked"
+        });
         let mut at = |what: &str, answered: usize| {
             task.at(answered, what);
             match answered < all {
@@ -128,7 +139,9 @@ impl Work<'_> {
             eval::ask_model(model, vocabulary, questions, longest, &mut heard)
         };
         // Asked separately, so that invented names change no bit of the split's answers.
-        keep(&predictions_of(split, "model"), &ask(split, asked, 0)?)?;
+        if asks {
+            keep(&predictions_of(split, "model"), &ask(split, asked, 0)?)?;
+        }
         if spec.invented.is_some() {
             keep("invented", &ask("invented", &invented, asked.len())?)?;
             let rows = eval::count_answers(&inputs.corpus.train);
@@ -140,6 +153,11 @@ impl Work<'_> {
             let rows =
                 eval::attention::attention_maps(model, vocabulary, &mapped, longest, &mut heard)?;
             table::write(&self.folder.file(&ATTENTION_MAPS), &rows)?;
+        }
+        if let Some(held_out) = held_out {
+            let mut heard = |scored| at("held out", questions + scored);
+            let rows = eval::held_out::rows(model, held_out.as_ref(), vocabulary, &mut heard)?;
+            table::write(&self.folder.part(&HELD_OUT, split), &rows)?;
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ fn measures(point: &PointRows<RunAnswers>, run: &RunAnswers) -> Vec<CalibrationR
     let all: Vec<f64> = judged.iter().map(|(p, _)| *p).collect();
     let by_chance = ece_under_calibration(&all, DEFAULT_BINS, seed);
     add("ece-if-calibrated", n, by_chance);
-    let brier = BRIER_SCORE.score(&run.asked, seed);
+    let brier = BRIER_SCORE.score(&run.asked.clone().into(), seed);
     add("brier", n, brier.map(|scored| scored.estimate));
     for (measure, higher, lower) in [
         ("auroc-right-over-wrong", &right, &wrong),

@@ -62,8 +62,8 @@ pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
 /// The first measure of the first point that is evaluated.
 fn measure(experiment: &Experiment) -> Named<Measure> {
     let points = experiment.points.iter();
-    let mut evaluated = points.filter_map(|point| point.settings.training()?.evaluate.as_ref());
-    let first = evaluated.find_map(|spec| spec.measures.first().copied());
+    let mut settings = points.filter_map(|point| point.settings.training());
+    let first = settings.find_map(|settings| settings.measures().first().copied());
     first.unwrap_or_default()
 }
 

@@ -11,11 +11,11 @@ mod measured;
 use crate::config::{Experiment, Point};
 use crate::data::Split;
 use crate::error::Result;
-use crate::eval::measures::EXACT_MATCH;
+use crate::eval::measures::{EXACT_MATCH, Evaluated, Measure, TOKEN_ACCURACY};
 use crate::kinds::Listed as _;
-use crate::metrics::artefacts::{PREDICTIONS, predictions_of};
+use crate::metrics::artefacts::{HELD_OUT, PREDICTIONS, predictions_of};
 use crate::metrics::measured::{Measured, MeasuredPoint};
-use crate::metrics::rows::MeasureRow;
+use crate::metrics::rows::{HeldOutRow, MeasureRow, PredictionRow};
 use crate::metrics::statistics::Interval;
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
@@ -37,24 +37,31 @@ pub fn rows(experiment: &Experiment, measured: &Measured) -> Result<Vec<MeasureR
 }
 
 fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<MeasureRow>> {
-    let evaluate = point.settings.training().map(|one| &one.evaluate);
-    let Some(Some(spec)) = evaluate else {
+    let Some(settings) = point.settings.training() else {
+        return Ok(vec![]);
+    };
+    let Some(spec) = &settings.evaluate else {
         return Ok(vec![]);
     };
     let split = spec.split.name();
-    let mut answers = vec![];
+    let mut subjects = vec![];
     for run in &measured.runs {
-        let by_model = run.read(&PREDICTIONS, &predictions_of(split, "model"))?;
-        answers.extend(by_model.map(|rows| ("model", Some(run.seed), None, rows)));
+        let answers = run.read(&PREDICTIONS, &predictions_of(split, "model"))?;
+        let evaluated = Evaluated {
+            answers: answers.unwrap_or_default(),
+            held_out: run.read(&HELD_OUT, split)?.unwrap_or_default(),
+        };
+        subjects.push(("model", Some(run.seed), None, evaluated));
     }
     // The constant answer does not depend on the seed.
     if let Some(run) = measured.runs.first() {
         let constant = run.read(&PREDICTIONS, &predictions_of(split, "constant"))?;
+        let constant = constant.map(|rows: Vec<PredictionRow>| Evaluated::from(rows));
         let answer = spec.constant_answer.clone();
-        answers.extend(constant.map(|rows| ("constant", None, answer, rows)));
+        subjects.extend(constant.map(|evaluated| ("constant", None, answer, evaluated)));
     }
     let mut rows = vec![];
-    for measure in spec.measures.iter().map(|one| one.0) {
+    for measure in settings.measures().into_iter().map(|one| one.0) {
         let row = |subject: &str, seed, detail| MeasureRow {
             point: measured.folder.clone(),
             label: measured.label.clone(),
@@ -67,15 +74,15 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<MeasureRow>> 
             better: measure.better.name().to_owned(),
             ..MeasureRow::default()
         };
-        for (subject, seed, detail, answers) in &answers {
-            // There is no row where no answer has a value.
-            let scored = measure.score(answers, seed.unwrap_or_default());
+        for (subject, seed, detail, evaluated) in &subjects {
+            // There is no row where nothing has a value.
+            let scored = measure.score(evaluated, seed.unwrap_or_default());
             rows.extend(scored.map(|scored| {
                 let estimate = scored.estimate;
                 let (low_95, high_95, interval) = Interval::columns(estimate.interval);
                 MeasureRow {
                     correct: scored.right,
-                    questions: Some(scored.answers),
+                    questions: Some(scored.count),
                     accuracy: measure.is_exact_match().then_some(estimate.value),
                     low_95,
                     high_95,
@@ -95,16 +102,42 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<MeasureRow>> 
     Ok(rows)
 }
 
-/// Split, number of correct answers and number of questions of a run: the model's or, if no model was asked,
-/// the constant answer's. `None` if no answer can be scored.
-pub(crate) fn counted(run: &RunDirectory) -> Option<(&'static str, usize, usize)> {
+/// What a run got right, if its files count that.
+pub(crate) struct Counted {
+    pub split: &'static str,
+    /// Exact match, or token accuracy if no question was asked.
+    pub measure: &'static Measure,
+    pub right: usize,
+    pub count: usize,
+}
+
+/// What a run got right: the answers of the model or, if no model was asked, the constant answer; otherwise the scored tokens
+/// of what is held out. `None` if nothing can be counted.
+pub(crate) fn counted(run: &RunDirectory) -> Option<Counted> {
     let splits = [Split::Dev, Split::Test, Split::Train].map(Split::name);
+    let of = |split, measure: &'static Measure, evaluated: &Evaluated| {
+        let scored = measure.score(evaluated, 0)?;
+        Some(Counted {
+            split,
+            measure,
+            right: scored.right?,
+            count: scored.count,
+        })
+    };
     splits.into_iter().find_map(|split| {
-        let count = |subject| {
-            let rows = table::read(&run.predictions_tsv(split, subject)).ok()?;
-            let scored = EXACT_MATCH.score(&rows, 0)?;
-            Some((split, scored.right?, scored.answers))
+        let answers = |subject| {
+            let rows: Vec<PredictionRow> =
+                table::read(&run.predictions_tsv(split, subject)).ok()?;
+            of(split, &EXACT_MATCH, &rows.into())
         };
-        count("model").or_else(|| count("constant"))
+        let held_out = || {
+            let path = run.of_stage(&HELD_OUT, "", split);
+            let held_out: Vec<HeldOutRow> = table::read(&path).ok()?;
+            let answers = vec![];
+            of(split, &TOKEN_ACCURACY, &Evaluated { answers, held_out })
+        };
+        answers("model")
+            .or_else(|| answers("constant"))
+            .or_else(held_out)
     })
 }

@@ -267,8 +267,8 @@ fn draw_grid(
     canvas.polyline(&[chart.at(zero, 0.0), chart.at(zero, 1.0)], 1.2, BLACK)?;
     let unit = match measure.unit {
         Unit::Fraction => " (percentage points)".to_owned(),
-        Unit::Score => String::new(),
-        Unit::Nats => format!(" ({})", measure.unit.symbol()),
+        unit if unit.symbol().is_empty() => String::new(),
+        unit => format!(" ({})", unit.symbol()),
     };
     let words = format!("change in {}{unit}", measure.quantity);
     let middle = (chart.left + chart.right) / 2.0;
