@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::steps::TrainingStage;
 use crate::model::{Start, registry};
 use crate::progress::Progress;
-use crate::train::{CompletedStep, Position, StageSettings, TrainingOutcome, fit};
+use crate::train::{CompletedStep, Next, Position, StageSettings, TrainingOutcome, fit};
 
 /// Untimed steps at the start: the first ones pay for page faults.
 const WARM_UP: usize = 2;
@@ -75,7 +75,7 @@ pub fn time(
         bar.at(seconds.len(), &speed);
         match seconds.len() == steps {
             true => Err(Error::new(Kind::Interrupted, "all steps are measured")),
-            false => Ok(()),
+            false => Ok(Next::GoOn),
         }
     };
     let start = Position::default();

@@ -33,6 +33,9 @@ pub static TIMINGS: Artefact = Artefact {
     ..Artefact::result("timings.csv", "timings.csv")
 };
 
+/// One row per validation during training.
+pub static VALIDATION: Artefact = Artefact::same("validation.csv");
+
 /// Weights at the end of a stage.
 pub static WEIGHTS: Artefact =
     Artefact::result("weights.safetensors", "checkpoints/{stage}.safetensors");
@@ -84,9 +87,10 @@ pub static CURVES: Artefact = Artefact::same("curves.csv");
 pub static SAMPLES: Artefact = Artefact::same("samples.csv");
 
 /// All of them.
-pub static ALL: [&Artefact; 13] = [
+pub static ALL: [&Artefact; 14] = [
     &METRICS,
     &TIMINGS,
+    &VALIDATION,
     &WEIGHTS,
     &BEST_WEIGHTS,
     &WEIGHTS_BEFORE_STEP,

@@ -29,6 +29,31 @@ pub struct StepRow {
     pub gradient_norm: f64,
 }
 
+/// One validation during training, in `validation.csv`: a measure of how well the model predicts the split dev.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValidationRow {
+    /// `pretrain`.
+    pub stage: String,
+    /// The epoch, from 1, that the step before it belongs to.
+    pub epoch: usize,
+    /// Optimiser steps of the stage before it.
+    pub step: usize,
+    /// Name of the measure.
+    pub measure: String,
+    /// Its value.
+    #[serde(with = "finite")]
+    pub value: f64,
+    /// Lower end of the 95 % interval over what is held out.
+    #[serde(with = "finite", default)]
+    pub low_95: Option<f64>,
+    #[serde(with = "finite", default)]
+    pub high_95: Option<f64>,
+    /// `wilson` for a share of tokens predicted right, otherwise `bootstrap`; empty without an interval.
+    pub interval: Option<IntervalKind>,
+    /// Number of what the measure counts.
+    pub count: usize,
+}
+
 /// Duration of a step, in `timings.csv`; separate from `metrics.csv`, whose bytes are reproducible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {

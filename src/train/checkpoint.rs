@@ -50,8 +50,11 @@ pub struct CheckpointMetadata {
     pub timings_bytes: u64,
     /// Losses of the current epoch so far.
     pub losses: Losses,
-    /// The epoch with the lowest mean loss so far.
+    /// The epoch or validation that was best so far.
     pub best: Option<Best>,
+    /// `validation.csv` up to this step; absent if the stage does not validate.
+    #[serde(default)]
+    pub validation: Option<Prefix>,
 }
 
 /// The beginning of a file that may since have grown.
@@ -81,13 +84,18 @@ impl Losses {
     }
 }
 
-/// An epoch and its loss.
+/// The epoch with the lowest mean training loss, or the best validation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// Epoch, from 1.
     pub epoch: usize,
-    /// Mean training loss of its steps, in nats.
-    pub mean_loss_nats: f64,
+    /// Steps of the stage up to then.
+    #[serde(default)]
+    pub step: usize,
+    /// What is lowest: the mean training loss of the epoch's steps, in nats, or the measure of a validation, negated if higher
+    /// is better.
+    #[serde(rename = "mean_loss_nats")]
+    pub cost: f64,
 }
 
 /// The weights after the best epoch so far.
@@ -245,6 +253,7 @@ mod tests {
                     sum_nats: 0.1 + 0.2,
                 },
                 best: None,
+                validation: None,
             },
             state: TrainingState {
                 weights: both(1.0),

@@ -88,10 +88,18 @@ pub struct CompletedStep<'a> {
     pub model: &'a dyn Trainable,
 }
 
+/// Whether training goes on after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    GoOn,
+    /// It has reached what it was for: the stage is finished.
+    Stop,
+}
+
 /// How a training stage ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TrainingOutcome {
-    /// All epochs are done and all weights are finite.
+    /// All epochs are done, or no more are wanted, and all weights are finite.
     Finished,
     /// All epochs are done, but the last step left a weight that is not finite.
     Overflowed {
@@ -109,7 +117,7 @@ pub enum TrainingOutcome {
     },
 }
 
-/// Trains `model` on `task` from a position and calls `record` after every step. At step 0 the optimiser state is
+/// Trains `model` on `task` from a position and calls `record` after every step, which may end it. At step 0 the optimiser state is
 /// reset; otherwise the model must already be in the state that belongs to the position.
 ///
 /// # Errors
@@ -119,7 +127,7 @@ pub fn fit(
     task: &dyn Task,
     stage: &StageSettings,
     from: &Position,
-    record: &mut dyn FnMut(CompletedStep<'_>) -> Result<()>,
+    record: &mut dyn FnMut(CompletedStep<'_>) -> Result<Next>,
 ) -> Result<TrainingOutcome> {
     let training = &stage.training;
     if from.step == 0 {
@@ -129,7 +137,7 @@ pub fn fit(
     let documents = epoch_documents * training.epochs;
     let mut clock = Clock::new(documents, stage.context, from.schedule_tokens);
     let mut at = from.clone();
-    while at.epoch < training.epochs {
+    'training: while at.epoch < training.epochs {
         let epoch = at.epoch + 1;
         let (documents, shuffle) = (training.batch_documents, training.shuffle);
         let batches = batches(task, epoch as u64, documents, shuffle, stage.seed);
@@ -157,7 +165,7 @@ pub fn fit(
             at.batch += 1;
             at.schedule_tokens = clock.through;
             let seconds = started.elapsed().as_secs_f64();
-            record(CompletedStep {
+            let next_is = record(CompletedStep {
                 row: StepRow {
                     stage: stage.kind.name().to_owned(),
                     epoch,
@@ -178,6 +186,9 @@ pub fn fit(
                 ends_epoch: at.batch == batches.len(),
                 model,
             })?;
+            if next_is == Next::Stop {
+                break 'training;
+            }
         }
         (at.epoch, at.batch) = (at.epoch + 1, 0);
     }
@@ -309,7 +320,7 @@ mod tests {
         let mut record = |completed: CompletedStep<'_>| {
             rows.0.push(completed.row);
             rows.1.push(completed.position.clone());
-            Ok(())
+            Ok(Next::GoOn)
         };
         let outcome = fit(&mut model, &FiveDocuments, &stage, from, &mut record).expect("a fit");
         (model, rows, outcome)

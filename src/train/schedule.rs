@@ -40,7 +40,8 @@ impl Clock {
 
 /// The learning rate at the clock's time.
 ///
-/// * cosine: linear warm-up, then `max(0.1, (1 + cos πp) / 2)` with p clamped at 1;
+/// * cosine: linear warm-up, then `max(0.1, (1 + cos πp) / 2)` with p clamped at 1 or, with a floor f,
+///   `f + (1 - f) (1 + cos πp) / 2`;
 /// * cyclic-cosine: the reference sets the rate *after* each step, so the first step runs at the
 ///   full rate and later ones at the rate of the tokens before them; p is not clamped, so the rate
 ///   rises again past `final_tokens`;
@@ -53,7 +54,13 @@ pub fn learning_rate_at(schedule: &ScheduleSpec, peak: f64, clock: &Clock) -> f6
     let progress = |tokens: u64| {
         (tokens.saturating_sub(warmup)) as f64 / last.saturating_sub(warmup).max(1) as f64
     };
-    let cosine = |p: f64| (0.5 * (1.0 + (PI * p).cos())).max(FLOOR);
+    let cosine = |p: f64| {
+        let fall = 0.5 * (1.0 + (PI * p).cos());
+        match schedule.floor {
+            Some(floor) => floor + (1.0 - floor) * fall,
+            None => fall.max(FLOOR),
+        }
+    };
     let warm = |tokens: u64| tokens as f64 / warmup.max(1) as f64;
     peak * match schedule.form {
         ScheduleForm::CyclicCosine if clock.before == 0 => 1.0,
@@ -75,6 +82,7 @@ mod tests {
             form,
             warmup_tokens: 10_240,
             final_tokens: Some(75_212_800),
+            floor: None,
         };
         let mut factors = vec![];
         let mut clock = Clock::new(650 * 2938, 128, 0);
@@ -110,11 +118,28 @@ mod tests {
     }
 
     #[test]
+    fn with_a_floor_the_cosine_ends_at_it() {
+        let schedule = ScheduleSpec {
+            floor: Some(0.25),
+            ..ScheduleSpec::default()
+        };
+        let mut clock = Clock::new(100, 8, 0);
+        let mut rates = vec![];
+        for _ in 0..100 {
+            clock.begin_step(1);
+            rates.push(learning_rate_at(&schedule, 2.0, &clock));
+        }
+        assert_eq!(rates[0], 2.0);
+        assert!((rates[50] - 1.25).abs() < 1e-12, "{}", rates[50]);
+        assert!(rates.is_sorted_by(|a, b| a > b) && rates[99] > 0.5 && rates[99] < 0.501);
+    }
+
+    #[test]
     fn warm_up_is_linear_and_ends_at_the_peak() {
         let schedule = ScheduleSpec {
             form: ScheduleForm::Constant,
             warmup_tokens: 70,
-            final_tokens: None,
+            ..ScheduleSpec::default()
         };
         let mut clock = Clock::new(100, 8, 0);
         let mut rate = || {

@@ -18,7 +18,8 @@ pub use blocks::{MlpSpec, NormSpec, PositionsSpec};
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
-    MixedSpec, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training, default_excerpt,
+    KeptWeights, MixedSpec, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
+    ValidateSpec, default_excerpt,
 };
 
 mod attention;
@@ -84,12 +85,20 @@ impl Settings {
             return spec.measures.clone();
         }
         let offers = self.data.offers();
-        let name = match (offers.questions, offers.examples) {
-            (true, _) => return vec![Named::default()],
-            (false, true) => "token-accuracy",
-            (false, false) => "loss",
+        match offers.questions {
+            true => vec![Named::default()],
+            false => vec![Named(self.validated_by(&ValidateSpec::default()))],
+        }
+    }
+
+    /// The measure of a validation: that of its settings, or the one that suits the data.
+    pub fn validated_by(&self, spec: &ValidateSpec) -> &'static Measure {
+        let default = match self.data.offers().examples {
+            true => "token-accuracy",
+            false => "loss",
         };
-        Measure::named(name).map(Named).into_iter().collect()
+        let default = || Measure::named(default).expect("it is listed");
+        spec.measure.map_or_else(default, |one| one.0)
     }
 
     /// Whether the evaluation asks questions; it does not if it only measures how well the model predicts what is held out.

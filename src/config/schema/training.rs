@@ -13,6 +13,7 @@ use crate::data::objectives::mix::Mix;
 use crate::data::objectives::{Objective, ObjectiveSettings, Reads};
 use crate::data::{Corpus, Split, Task};
 use crate::error::Result;
+use crate::eval::measures::Measure;
 use crate::kinds::Named;
 
 /// Positions of a span-corrupted document that are not text: three masks and the shift by one.
@@ -80,12 +81,67 @@ training_stage! {
         /// assignment's handout.
         #[serde(default = "default_true")]
         pub terminated: bool,
+        /// Validation on the split dev while it trains. Default: none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub validate: Option<ValidateSpec>,
         /// Longest prefix of a document that is used, in characters; at most `context` - 4. Default: seven eighths
         /// of the context.
         #[schemars(range(min = 4))]
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub longest_excerpt: Option<usize>,
     }
+}
+
+/// How often a model is validated while it trains, and what follows from it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ValidateSpec {
+    /// Epochs between two validations. Default: 1, unless `every_steps` is given.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_epochs: Option<usize>,
+    /// Steps between two validations. Default: no validation within an epoch.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_steps: Option<usize>,
+    /// A measure of what is held out. Default: `"token-accuracy"` of a made task, `"loss"` of text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Named<Measure>>,
+    /// Number of held-out sequences that are scored, from the first on. Default: all.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<usize>,
+    /// Value of the measure at which training ends. Default: it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_at: Option<f64>,
+    /// Validations in a row without a new best after which training ends. Default: it does not.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
+    /// The weights from which later stages start: of the `"best"` validation, or the `"last"`.
+    pub keep: KeptWeights,
+}
+
+impl ValidateSpec {
+    /// The split that is scored.
+    pub const SPLIT: Split = Split::Dev;
+
+    /// Epochs between two validations; `None` if they are counted in steps alone.
+    pub fn epochs_between(&self) -> Option<usize> {
+        let every_epoch = self.every_steps.is_none().then_some(1);
+        self.every_epochs.or(every_epoch)
+    }
+}
+
+/// See [`ValidateSpec::keep`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeptWeights {
+    /// Those of the best validation.
+    #[default]
+    Best,
+    /// Those after the last step.
+    Last,
 }
 
 /// An objective that is mixed in.
@@ -255,6 +311,11 @@ pub struct ScheduleSpec {
     /// there); above `warmup_tokens`. Default: the stage's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_tokens: Option<u64>,
+    /// Rate at the end of the cosine, as a share of the peak; the cosine is then stretched to reach it there. Default: it
+    /// falls towards 0, but not below a tenth of the peak.
+    #[schemars(range(min = 0, max = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<f64>,
 }
 
 impl Default for ScheduleSpec {
@@ -263,6 +324,7 @@ impl Default for ScheduleSpec {
             form: ScheduleForm::Cosine,
             warmup_tokens: 0,
             final_tokens: None,
+            floor: None,
         }
     }
 }

@@ -6,11 +6,12 @@ use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
     AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, PretrainSpec,
-    ScheduleSpec, Settings, Training,
+    ScheduleSpec, Settings, Training, ValidateSpec,
 };
 use crate::config::wording;
 use crate::data::objectives::Reads;
-use crate::kinds::Listed as _;
+use crate::eval::measures::Measure;
+use crate::kinds::{Listed as _, joined};
 use crate::metrics::rows::MOST_MAPPED;
 
 /// Below this cap scores are so close that attention is all but uniform.
@@ -251,12 +252,52 @@ fn objectives(rules: &mut Rules<'_>, spec: &PretrainSpec, settings: &Settings) {
             rules.helped(&[key, "data.kind", "data.questions"], message, help);
         }
     }
+    if let Some(validate) = &spec.validate {
+        validation(rules, validate, settings);
+    }
     let shares: f64 = spec.mix.iter().map(|one| one.share).sum();
     if shares >= 1.0 {
         let message = format!(
             "the shares of `pretrain.mix` add up to {shares}, which leaves `pretrain.objective` nothing"
         );
         rules.broken(&["pretrain.mix"], message);
+    }
+}
+
+fn validation(rules: &mut Rules<'_>, spec: &ValidateSpec, settings: &Settings) {
+    let offers = settings.data.offers();
+    let data = settings.data.kind.name();
+    let of_data = ["data.kind", "data.held_out"];
+    if !offers.examples && !offers.held_out {
+        let message = format!(
+            "`pretrain.validate` needs something that is held out, but {data:?} data has nothing"
+        );
+        let keys = [&["pretrain.validate"][..], &of_data].concat();
+        return rules.helped(&keys, message, "set `data.held_out`, or remove the table");
+    }
+    let key = "pretrain.validate.measure";
+    let measure = settings.validated_by(spec);
+    let name = measure.name();
+    if measure.is_of_answers() {
+        let all = Measure::all().iter().filter(|one| !one.is_of_answers());
+        let help = format!("it can be {}", joined(all.map(Measure::name), "or"));
+        let message =
+            format!("`{key}` = {name:?} judges answers, which are not given while training");
+        rules.helped(&[key], message, help);
+    } else if measure.needs_text && offers.examples {
+        let message = format!("`{key}` = {name:?} is of text, but {data:?} data has none");
+        rules.broken(&[&[key][..], &of_data].concat(), message);
+    }
+    let range = measure.unit.range();
+    let key = "pretrain.validate.stop_at";
+    if let Some(at) = spec.stop_at.filter(|at| !range.contains(at)) {
+        let (low, high) = (range.start(), range.end());
+        let allowed = match high.is_finite() {
+            true => format!("between {low} and {high}"),
+            false => format!("at least {low}"),
+        };
+        let message = format!("`{key}` = {at} must be {allowed}, as every value of {name:?} is");
+        rules.broken(&[key, "pretrain.validate.measure"], message);
     }
 }
 

@@ -8,10 +8,11 @@ use crate::metrics::table::Appender;
 use crate::model::TrainingState;
 use crate::model::weights::{self, Weight};
 use crate::pipeline::stage::store::{StageFolder, prefix};
+use crate::pipeline::stage::validation::Validation;
 use crate::progress::{Task, thousands};
 use crate::stop::Stop;
-use crate::train::CompletedStep;
 use crate::train::checkpoint::{Best, BestWeights, Checkpoint, CheckpointMetadata, Losses};
+use crate::train::{CompletedStep, Next};
 
 /// Number of checkpoints kept besides the best weights: the last might be damaged.
 const KEPT: usize = 2;
@@ -28,10 +29,12 @@ pub struct Journal<'a> {
     timings: Appender,
     /// Losses of the current epoch.
     losses: Losses,
-    /// The best epoch so far.
+    /// The best epoch or validation so far.
     best: Option<Best>,
     /// Its weights, until the next checkpoint writes them.
     unwritten_best: Option<Vec<Weight>>,
+    /// How the model is validated, if it is.
+    pub validation: Option<Validation<'a>>,
     /// The loss of the last step, for a message.
     pub last_loss_nats: Option<f64>,
 }
@@ -47,6 +50,7 @@ impl<'a> Journal<'a> {
         from: Option<&CheckpointMetadata>,
         stop: &'a Stop,
         task: Task,
+        validation: Option<Validation<'a>>,
     ) -> Result<Self> {
         let (metrics, timings) = (folder.file(&METRICS), folder.file(&TIMINGS));
         let (metrics, timings) = match from {
@@ -70,34 +74,59 @@ impl<'a> Journal<'a> {
             losses: from.map_or_else(Losses::default, |from| from.losses),
             best: from.and_then(|from| from.best.clone()),
             unwritten_best: None,
+            validation,
             last_loss_nats: None,
         })
     }
 
-    /// Closes the tables of a stage that has ended, and returns the weights after its best epoch if
-    /// that was not the last.
-    pub fn close(mut self, epochs: usize) -> Result<Option<Vec<Weight>>> {
+    /// Closes the tables of a stage that has ended after so many epochs and steps, and returns the weights after its best
+    /// epoch or validation if that was not the last.
+    pub fn close(mut self, (epochs, steps): (usize, usize)) -> Result<Option<Vec<Weight>>> {
         self.metrics.sync()?;
         self.timings.sync()?;
-        if self.best.is_none_or(|best| best.epoch == epochs) {
+        let validated = self.validation.as_mut().map(Validation::sync).transpose()?;
+        let is_last = |best: &Best| match validated {
+            Some(_) => best.step == steps,
+            None => best.epoch == epochs,
+        };
+        if self.best.as_ref().is_none_or(is_last) {
             return Ok(None);
         }
         let read = || Ok(BestWeights::read(&self.folder.best_so_far())?.weights);
         self.unwritten_best.map_or_else(read, Ok).map(Some)
     }
 
-    /// Ends an epoch: keeps its weights if its mean loss is the lowest so far.
-    fn keep_best(&mut self, completed: &CompletedStep<'_>) {
-        let mean_loss_nats = std::mem::take(&mut self.losses).mean_nats();
-        let before = self.best.as_ref().map(|best| best.mean_loss_nats);
-        if before.is_none_or(|before| mean_loss_nats < before) {
-            let epoch = completed.row.epoch;
+    /// Keeps the weights if they cost less than any before.
+    fn keep_best(&mut self, completed: &CompletedStep<'_>, cost: f64) {
+        let before = self.best.as_ref().map(|best| best.cost);
+        if before.is_none_or(|before| cost < before) {
             self.best = Some(Best {
-                epoch,
-                mean_loss_nats,
+                epoch: completed.row.epoch,
+                step: completed.row.step,
+                cost,
             });
             self.unwritten_best = Some(completed.model.weights());
         }
+    }
+
+    /// Validates the model if it is time for that.
+    fn validate(&mut self, completed: &CompletedStep<'_>) -> Result<Next> {
+        let is_last = completed.row.step == self.steps;
+        let due = self.validation.as_mut();
+        let Some(validation) = due.filter(|one| one.is_due(completed, is_last)) else {
+            return Ok(Next::GoOn);
+        };
+        let (stop, task) = (self.stop, &mut self.task);
+        task.at(completed.row.step, "validating");
+        validation.run(completed, &mut || stop.check_folder())?;
+        let last = validation.rows.last().expect("a row was added");
+        let cost = validation.cost(last);
+        let next = match validation.verdict() {
+            Some(_) => Next::Stop,
+            None => Next::GoOn,
+        };
+        self.keep_best(completed, cost);
+        Ok(next)
     }
 
     /// Writes a checkpoint.
@@ -122,6 +151,7 @@ impl<'a> Journal<'a> {
             timings_bytes,
             losses: self.losses,
             best: self.best.clone(),
+            validation: self.validation.as_mut().map(Validation::sync).transpose()?,
         };
         let step = metadata.position.step;
         Checkpoint { metadata, state }.write(&folder.checkpoint(step))?;
@@ -130,7 +160,9 @@ impl<'a> Journal<'a> {
     }
 
     /// Writes the rows of a step, and a checkpoint if it is time for one or the user asks to stop.
-    pub fn record(&mut self, completed: &CompletedStep<'_>) -> Result<()> {
+    ///
+    /// Returns whether training goes on.
+    pub fn record(&mut self, completed: &CompletedStep<'_>) -> Result<Next> {
         self.stop.check_folder()?;
         self.metrics.add(&completed.row)?;
         self.timings.add(&completed.timing)?;
@@ -143,16 +175,20 @@ impl<'a> Journal<'a> {
         let message = format!("epoch {epoch}  loss {loss:.3} nats  {speed} tokens/s");
         self.task.at(row.step, &message);
         if completed.ends_epoch {
-            self.keep_best(completed);
+            let mean_loss_nats = std::mem::take(&mut self.losses).mean_nats();
+            if self.validation.is_none() {
+                self.keep_best(completed, mean_loss_nats);
+            }
         }
+        let next = self.validate(completed)?;
         let step = completed.position.step;
-        if step == self.steps {
+        if step == self.steps || next == Next::Stop {
             // The final weights are written instead.
-            return Ok(());
+            return Ok(next);
         }
         let stop = self.stop.wanted();
         if stop.is_none() && !step.is_multiple_of(self.checkpoint_steps) {
-            return Ok(());
+            return Ok(Next::GoOn);
         }
         let (name, steps) = (self.folder.kind.name(), self.steps);
         let state = completed.model.state();
@@ -162,7 +198,7 @@ impl<'a> Journal<'a> {
         }
         match (stop, overflow) {
             // Training cannot resume from weights that overflowed: the next step reports what went wrong.
-            (None, _) => Ok(()),
+            (None, _) => Ok(Next::GoOn),
             (Some(why), None) => Err(why.error(&format!("in {name} after step {step} of {steps}"))),
             (Some(_), Some(error)) => {
                 let what = error.message();
@@ -233,7 +269,7 @@ mod tests {
             let stop = Stop::default();
             stop.after_failure();
             let task = Progress::new(Verbosity::Quiet).begin("pretrain", 9);
-            let journal = Journal::open(&folder, 9, Some(4), None, &stop, task);
+            let journal = Journal::open(&folder, 9, Some(4), None, &stop, task, None);
             let completed = CompletedStep {
                 row: StepRow {
                     stage: "pretrain".to_owned(),

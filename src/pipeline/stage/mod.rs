@@ -9,6 +9,7 @@ mod journal;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
+mod validation;
 pub(crate) mod work;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use self::job::{Asked, Inputs, Job};
 use crate::config::schema::{
-    DeviceKind, EvaluateSpec, ModelSpec, ScheduleForm, ScheduleSpec, Settings,
+    DeviceKind, EvaluateSpec, ModelSpec, ScheduleForm, ScheduleSpec, Settings, ValidateSpec,
 };
 use crate::data::checksum::of_texts;
 use crate::data::objectives::Reads;
@@ -153,6 +154,9 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
             if spec.reads(Reads::Answers) {
                 answers(&mut all, corpus, Split::Train);
             }
+            if spec.validate.is_some() {
+                held_out(&mut all, inputs, ValidateSpec::SPLIT)?;
+            }
             start = add(Job::Pretrain(spec, inputs.clone()), start, all);
         }
     }
@@ -210,6 +214,7 @@ fn training(
     table(&mut all, name, spec, &["init", "checkpoint_steps"]);
     if schedule.form == ScheduleForm::Constant {
         all.remove(&format!("{name}.schedule.final_tokens"));
+        all.remove(&format!("{name}.schedule.floor"));
     }
     all
 }
@@ -267,28 +272,30 @@ fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, inputs: &Inputs<'_>) -
         put(all, &format!("data.{split}"), questions(asked.split));
     }
     if inputs.settings.scores_held_out() {
-        let held_out = match &corpus.examples {
-            Some(examples) => examples.identity(),
-            None => corpus.documents(spec.split).identity(&corpus.vocabulary)?,
-        };
-        put(all, &format!("data.held_out.{split}"), held_out);
-        // The objective makes the sequences that are scored.
-        let pretrain = inputs
-            .settings
-            .pretrain
-            .as_ref()
-            .filter(|_| corpus.examples.is_none());
-        if let Some(spec) = pretrain {
-            put(all, "held_out.objective", spec.objective);
-            put(all, "held_out.terminated", spec.terminated);
-            let longest = spec.longest_excerpt(inputs.settings.model.context);
-            put(all, "held_out.longest_excerpt", longest);
-        }
+        held_out(all, inputs, spec.split)?;
     }
     if spec.invented.is_some() {
         put(all, "data.invented", questions(&asked.invented));
         // `training_answers.csv` counts their answers.
         put(all, "data.train", questions(&corpus.train));
+    }
+    Ok(())
+}
+
+/// Adds what is held out, and the objective by which sequences are made of it.
+fn held_out(all: &mut Ingredients, inputs: &Inputs<'_>, split: Split) -> Result<()> {
+    let Inputs { settings, corpus } = inputs;
+    let held_out = match &corpus.examples {
+        Some(examples) => examples.identity(),
+        None => corpus.documents(split).identity(&corpus.vocabulary)?,
+    };
+    put(all, &format!("data.held_out.{}", split.name()), held_out);
+    let pretrain = settings.pretrain.as_ref();
+    if let Some(spec) = pretrain.filter(|_| corpus.examples.is_none()) {
+        put(all, "held_out.objective", spec.objective);
+        put(all, "held_out.terminated", spec.terminated);
+        let longest = spec.longest_excerpt(settings.model.context);
+        put(all, "held_out.longest_excerpt", longest);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::files;
-use crate::metrics::artefacts::{Artefact, METRICS, TIMINGS};
+use crate::metrics::artefacts::{Artefact, METRICS, TIMINGS, VALIDATION};
 use crate::pipeline::lock;
 use crate::pipeline::stage::{Ingredients, StageKind};
 use crate::train::checkpoint::{Best, BestWeights, Checkpoint, Prefix};
@@ -250,6 +250,12 @@ impl StageFolder {
         if metrics.ok().as_ref() != Some(&metadata.metrics) {
             return Err(Error::data("metrics.csv has changed since then"));
         }
+        if let Some(validation) = &metadata.validation {
+            let found = prefix(&self.file(&VALIDATION), Some(validation.bytes));
+            if found.ok().as_ref() != Some(validation) {
+                return Err(Error::data("validation.csv has changed since then"));
+            }
+        }
         let timings = std::fs::metadata(self.file(&TIMINGS)).map_or(0, |file| file.len());
         if timings < metadata.timings_bytes {
             return Err(Error::data("timings.csv is shorter than it was then"));
@@ -257,7 +263,11 @@ impl StageFolder {
         // Best weights newer than the checkpoint are fine: resuming produces them again.
         let is_usable = |needed: &Best| {
             let kept = BestWeights::read(&self.best_so_far());
-            kept.is_ok_and(|kept| kept.stage_key == self.key && kept.best.epoch >= needed.epoch)
+            kept.is_ok_and(|kept| {
+                kept.stage_key == self.key
+                    && kept.best.step >= needed.step
+                    && kept.best.epoch >= needed.epoch
+            })
         };
         if !metadata.best.as_ref().is_none_or(is_usable) {
             let message = "the best weights that belong to it are damaged";

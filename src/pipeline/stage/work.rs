@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::eval;
 use crate::explore::{Measurements, QuestionKind};
 use crate::files;
-use crate::kinds::Kinded;
+use crate::kinds::{Kinded, Listed as _};
 use crate::metrics::artefacts::{
     ATTENTION_MAPS, Artefact, BEST_WEIGHTS, CORRUPTION_EXAMPLES, CURVES, HELD_OUT, METRICS,
     PREDICTIONS, SAMPLES, TRAINING_ANSWERS, WEIGHTS, WEIGHTS_BEFORE_STEP, predictions_of,
@@ -25,6 +25,7 @@ use crate::pipeline::stage::Source;
 use crate::pipeline::stage::job::{Asked, Inputs, Job};
 use crate::pipeline::stage::journal::Journal;
 use crate::pipeline::stage::store::StageFolder;
+use crate::pipeline::stage::validation::Validation;
 use crate::progress::RunProgress;
 use crate::stop::Stop;
 use crate::train::checkpoint::Checkpoint;
@@ -187,11 +188,30 @@ impl Work<'_> {
         let every = stage.training.checkpoint_steps;
         let bar = self.shown.begin(kind.name(), steps, start.step);
         let (folder, stop) = (self.folder, self.stop);
-        let mut journal = Journal::open(folder, steps, every, from.as_ref(), stop, bar)?;
-        let mut record = |completed: CompletedStep<'_>| journal.record(&completed);
+        let pretrain = inputs.settings.pretrain.as_ref();
+        let validate = pretrain.filter(|_| kind == TrainingStage::Pretrain);
+        let validate = validate.and_then(|spec| spec.validate.as_ref());
+        let before = from.as_ref().and_then(|from| from.validation.as_ref());
+        let validation = validate.map(|spec| Validation::open(folder, spec, inputs, before));
+        let validation = validation.transpose()?;
+        let mut journal =
+            Journal::open(folder, steps, every, from.as_ref(), stop, bar, validation)?;
+        let mut ended = (start.epoch, start.step);
+        let mut record = |completed: CompletedStep<'_>| {
+            ended = (completed.row.epoch, completed.row.step);
+            journal.record(&completed)
+        };
         match fit(model.as_mut(), task, &stage, &start, &mut record)? {
             TrainingOutcome::Finished => {
-                let best = journal.close(stage.training.epochs)?;
+                let keeps_best = journal
+                    .validation
+                    .as_ref()
+                    .is_some_and(Validation::keeps_best);
+                self.show_validation(journal.validation.as_ref());
+                let best = journal.close(ended)?;
+                if let (true, Some(best)) = (keeps_best, &best) {
+                    return self.keep(&WEIGHTS, "", best, inputs);
+                }
                 self.keep(&WEIGHTS, "", &model.weights(), inputs)?;
                 match best {
                     Some(best) => self.keep(&BEST_WEIGHTS, "", &best, inputs),
@@ -213,6 +233,28 @@ impl Work<'_> {
                 Err(failed(&stage, message))
             }
         }
+    }
+
+    /// Says what the best validation was, and why training ended if it ended early.
+    fn show_validation(&self, validation: Option<&Validation<'_>>) {
+        let Some(validation) = validation else { return };
+        let Some(best) = validation.best() else {
+            return;
+        };
+        let (measure, count) = (validation.measure, validation.rows.len());
+        let value = measure.unit.show(best.value);
+        let plural = if count == 1 { "" } else { "s" };
+        let ended = match validation.verdict() {
+            Some(why) => format!("; ended by `{why}`"),
+            None => String::new(),
+        };
+        let detail = format!(
+            "{}, best of {count} validation{plural}, after step {} (epoch {}){ended}",
+            measure.name(),
+            best.step,
+            best.epoch
+        );
+        self.shown.result("validation", value, detail);
     }
 
     /// The message for training that diverged, with the files that are kept; `before` is the loss of the previous step.
