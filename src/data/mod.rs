@@ -44,10 +44,13 @@ pub mod vocabulary;
 pub use batches::{Batches, batches};
 pub use source::{DataKind, DataSource};
 
-pub static KINDS: [DataKind; 3] = [
+pub static KINDS: [DataKind; 6] = [
     DataKind::of::<synthetic::Biographies>(),
     DataKind::of::<cs224n::Cs224n>(),
     DataKind::of::<made::recall::Recall>(),
+    DataKind::of::<made::in_context_recall::InContextRecall>(),
+    DataKind::of::<made::fuzzy_recall::FuzzyRecall>(),
+    DataKind::of::<made::noisy_recall::NoisyRecall>(),
 ];
 
 /// Some of the questions.

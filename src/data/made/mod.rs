@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,7 +18,13 @@ use super::{Corpus, DataSource, Split, Task};
 use crate::error::Result;
 use crate::kinds::BrokenRule;
 
+pub mod fuzzy_recall;
+pub mod in_context_recall;
+pub mod noisy_recall;
+mod pairs;
 pub mod recall;
+#[cfg(test)]
+mod testing;
 
 /// One example of a made task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +33,8 @@ pub struct Example {
     pub sequence: Sequence,
     /// Length by which accuracies are told apart, such as that of the string that a question is about.
     pub length: usize,
-    /// For each scored token, in order: how many tokens back the answer was last seen. Empty for a task that has no such
-    /// distance.
+    /// For each scored token, in order: how many tokens back the answer was last seen, or 0 if it never was. Empty for a
+    /// task that has no such distance, and where every token is scored.
     pub distances: Vec<usize>,
 }
 
@@ -120,6 +127,29 @@ macro_rules! made_task {
     };
 }
 pub(crate) use made_task;
+
+/// So many different numbers from a range, in the order drawn.
+fn distinct(count: usize, range: std::ops::Range<u32>, draws: &mut ChaCha8Rng) -> Vec<u32> {
+    let mut drawn = vec![];
+    while drawn.len() < count {
+        let one = draws.gen_range(range.clone());
+        if !drawn.contains(&one) {
+            drawn.push(one);
+        }
+    }
+    drawn
+}
+
+/// The names of so many symbols: a letter, then a number from 0.
+fn numbered(letter: char, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |number| format!("{letter}{number}"))
+}
+
+/// The rule that a number is even, if it is not.
+fn must_be_even(key: &'static str, number: usize) -> Option<BrokenRule> {
+    let rule = || BrokenRule::new(key, format!("= {number} must be even"));
+    (!number.is_multiple_of(2)).then(rule)
+}
 
 impl<T: MadeTask> DataSource for T {
     const NAME: &'static str = T::NAME;
