@@ -44,13 +44,17 @@ pub mod vocabulary;
 pub use batches::{Batches, batches};
 pub use source::{DataKind, DataSource};
 
-pub static KINDS: [DataKind; 6] = [
+pub static KINDS: [DataKind; 10] = [
     DataKind::of::<synthetic::Biographies>(),
     DataKind::of::<cs224n::Cs224n>(),
     DataKind::of::<made::recall::Recall>(),
+    DataKind::of::<made::induction::Induction>(),
+    DataKind::of::<made::selective_copying::SelectiveCopying>(),
     DataKind::of::<made::in_context_recall::InContextRecall>(),
     DataKind::of::<made::fuzzy_recall::FuzzyRecall>(),
     DataKind::of::<made::noisy_recall::NoisyRecall>(),
+    DataKind::of::<made::compression::Compression>(),
+    DataKind::of::<made::memorisation::Memorisation>(),
 ];
 
 /// Some of the questions.

@@ -18,11 +18,15 @@ use super::{Corpus, DataSource, Split, Task};
 use crate::error::Result;
 use crate::kinds::BrokenRule;
 
+pub mod compression;
 pub mod fuzzy_recall;
 pub mod in_context_recall;
+pub mod induction;
+pub mod memorisation;
 pub mod noisy_recall;
 mod pairs;
 pub mod recall;
+pub mod selective_copying;
 #[cfg(test)]
 mod testing;
 
