@@ -44,7 +44,7 @@ pub mod vocabulary;
 pub use batches::{Batches, batches};
 pub use source::{DataKind, DataSource};
 
-pub static KINDS: [DataKind; 10] = [
+pub static KINDS: [DataKind; 14] = [
     DataKind::of::<synthetic::Biographies>(),
     DataKind::of::<cs224n::Cs224n>(),
     DataKind::of::<made::recall::Recall>(),
@@ -55,6 +55,10 @@ pub static KINDS: [DataKind; 10] = [
     DataKind::of::<made::noisy_recall::NoisyRecall>(),
     DataKind::of::<made::compression::Compression>(),
     DataKind::of::<made::memorisation::Memorisation>(),
+    DataKind::of::<made::parity::Parity>(),
+    DataKind::of::<made::even_pairs::EvenPairs>(),
+    DataKind::of::<made::modular_arithmetic::ModularArithmetic>(),
+    DataKind::of::<made::cycle_navigation::CycleNavigation>(),
 ];
 
 /// Some of the questions.

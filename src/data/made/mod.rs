@@ -19,13 +19,18 @@ use crate::error::Result;
 use crate::kinds::BrokenRule;
 
 pub mod compression;
+pub mod cycle_navigation;
+pub mod even_pairs;
 pub mod fuzzy_recall;
 pub mod in_context_recall;
 pub mod induction;
 pub mod memorisation;
+pub mod modular_arithmetic;
 pub mod noisy_recall;
 mod pairs;
+pub mod parity;
 pub mod recall;
+mod regular;
 pub mod selective_copying;
 #[cfg(test)]
 mod testing;
