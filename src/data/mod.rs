@@ -45,11 +45,22 @@ pub mod vocabulary;
 pub use batches::{Batches, batches};
 pub use source::{DataKind, DataSource, Offers};
 
-pub static KINDS: [DataKind; 4] = [
+pub static KINDS: [DataKind; 15] = [
     DataKind::of::<synthetic::Biographies>(),
     DataKind::of::<cs224n::Cs224n>(),
     DataKind::of::<text::Text>(),
     DataKind::of::<made::recall::Recall>(),
+    DataKind::of::<made::induction::Induction>(),
+    DataKind::of::<made::selective_copying::SelectiveCopying>(),
+    DataKind::of::<made::in_context_recall::InContextRecall>(),
+    DataKind::of::<made::fuzzy_recall::FuzzyRecall>(),
+    DataKind::of::<made::noisy_recall::NoisyRecall>(),
+    DataKind::of::<made::compression::Compression>(),
+    DataKind::of::<made::memorisation::Memorisation>(),
+    DataKind::of::<made::parity::Parity>(),
+    DataKind::of::<made::even_pairs::EvenPairs>(),
+    DataKind::of::<made::modular_arithmetic::ModularArithmetic>(),
+    DataKind::of::<made::cycle_navigation::CycleNavigation>(),
 ];
 
 /// Some of the questions.

@@ -40,7 +40,7 @@ pub struct Biographies {
     /// Differently worded biographies of each person.
     #[schemars(range(min = 1, max = TEMPLATES))]
     pub biographies_per_person: usize,
-    /// Seed of the people, independent of the seeds of training.
+    /// Seed of what is made up or drawn, independent of the seeds of training.
     #[schemars(extend("exclusiveMaximum" = SEED_LIMIT))]
     pub seed: u64,
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,7 +18,22 @@ use super::{Corpus, DataSource, Offers, ScoredSequence, Split, Task};
 use crate::error::Result;
 use crate::kinds::BrokenRule;
 
+pub mod compression;
+pub mod cycle_navigation;
+pub mod even_pairs;
+pub mod fuzzy_recall;
+pub mod in_context_recall;
+pub mod induction;
+pub mod memorisation;
+pub mod modular_arithmetic;
+pub mod noisy_recall;
+mod pairs;
+pub mod parity;
 pub mod recall;
+mod regular;
+pub mod selective_copying;
+#[cfg(test)]
+mod testing;
 
 /// One example of a made task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +42,8 @@ pub struct Example {
     pub sequence: Sequence,
     /// Length by which accuracies are told apart, such as that of the string that a question is about.
     pub length: usize,
-    /// For each scored token, in order: how many tokens back the answer was last seen. Empty for a task that has no such
-    /// distance.
+    /// For each scored token, in order: how many tokens back the answer was last seen, or 0 if it never was. Empty for a
+    /// task that has no such distance, and where every token is scored.
     pub distances: Vec<usize>,
 }
 
@@ -90,7 +106,7 @@ macro_rules! made_task {
             pub held_out_examples: usize,
             /// Whether each epoch draws new training examples.
             pub fresh: bool,
-            /// Seed of the examples, independent of the seeds of training.
+            /// Seed of what is made up or drawn, independent of the seeds of training.
             #[schemars(extend("exclusiveMaximum" = crate::config::sweep::SEED_LIMIT))]
             pub seed: u64,
         }
@@ -120,6 +136,29 @@ macro_rules! made_task {
     };
 }
 pub(crate) use made_task;
+
+/// So many different numbers from a range, in the order drawn.
+fn distinct(count: usize, range: std::ops::Range<u32>, draws: &mut ChaCha8Rng) -> Vec<u32> {
+    let mut drawn = vec![];
+    while drawn.len() < count {
+        let one = draws.gen_range(range.clone());
+        if !drawn.contains(&one) {
+            drawn.push(one);
+        }
+    }
+    drawn
+}
+
+/// The names of so many symbols: a letter, then a number from 0.
+fn numbered(letter: char, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |number| format!("{letter}{number}"))
+}
+
+/// The rule that a number is even, if it is not.
+fn must_be_even(key: &'static str, number: usize) -> Option<BrokenRule> {
+    let rule = || BrokenRule::new(key, format!("= {number} must be even"));
+    (!number.is_multiple_of(2)).then(rule)
+}
 
 impl<T: MadeTask> DataSource for T {
     const NAME: &'static str = T::NAME;

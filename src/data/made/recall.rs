@@ -3,7 +3,7 @@
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Drawing, Example, MadeTask, made_task};
+use super::{Drawing, Example, MadeTask, distinct, made_task, must_be_even};
 use crate::data::Split;
 use crate::data::ragged::{PAD, Sequence};
 use crate::kinds::BrokenRule;
@@ -15,8 +15,8 @@ made_task! {
     /// The keys of `kind = "recall"`.
     Recall, training_examples = 100_000, held_out_examples = 3_000, fresh = false,
     {
-        /// Length of an example, in tokens.
-        #[schemars(range(min = 8))]
+        /// Length of an example, in tokens, as the source counts them.
+        #[schemars(range(min = 8, max = 1_000_000))]
         length: usize = 64,
         /// Number of key-value pairs in an example; all of them are asked for.
         #[schemars(range(min = 1))]
@@ -63,18 +63,6 @@ impl Recall {
     }
 }
 
-/// So many different numbers from a range.
-fn distinct(count: usize, range: std::ops::Range<u32>, draws: &mut ChaCha8Rng) -> Vec<u32> {
-    let mut drawn = vec![];
-    while drawn.len() < count {
-        let one = draws.gen_range(range.clone());
-        if !drawn.contains(&one) {
-            drawn.push(one);
-        }
-    }
-    drawn
-}
-
 impl MadeTask for Recall {
     const NAME: &'static str = "recall";
     const ABOUT: &'static str = "multi-query associative recall, MQAR (Arora et al. 2024, Zoology): key-value pairs, then each key again, which asks for its value";
@@ -97,14 +85,8 @@ impl MadeTask for Recall {
     }
 
     fn check(&self) -> Vec<BrokenRule> {
-        let mut broken = vec![];
         let (length, pairs, symbols) = (self.length, self.pairs, self.symbols);
-        if !length.is_multiple_of(2) {
-            broken.push(BrokenRule::new(
-                "length",
-                format!("= {length} must be even"),
-            ));
-        }
+        let mut broken = Vec::from_iter(must_be_even("length", length));
         if pairs > length / 4 {
             broken.push(BrokenRule {
                 reads: &["length"],

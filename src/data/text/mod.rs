@@ -57,7 +57,7 @@ pub struct Text {
     /// SHA-256 checksums that files must have. Default: any content; what was read is recorded with each run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Checksums>,
-    /// Seed by which documents are held out, independent of the seeds of training.
+    /// Seed of what is made up or drawn, independent of the seeds of training.
     #[schemars(extend("exclusiveMaximum" = SEED_LIMIT))]
     #[serde(default)]
     pub seed: u64,
