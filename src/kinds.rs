@@ -89,14 +89,28 @@ pub trait TableKind: Sized + 'static {
         self.entry().keys().contains_key(key)
     }
 
-    /// The defaults of a key, by the kinds that have one.
-    fn defaults(key: &str) -> Vec<(&'static str, Json)> {
-        let kinds = Self::kinds().iter();
-        let default = |kind: &Self| {
-            let default = kind.entry().keys().get(key)?.get("default")?;
-            Some((kind.entry().name, default.clone()))
-        };
-        kinds.filter_map(default).collect()
+    /// The defaults of a key that the kinds do not share: ``4 of `"a"`, otherwise 5``.
+    fn different_defaults(key: &str) -> Option<String> {
+        let mut kinds_of: Vec<(Json, Vec<&str>)> = vec![];
+        for kind in Self::kinds() {
+            let default = kind
+                .entry()
+                .keys()
+                .get(key)
+                .and_then(|schema| schema.get("default"));
+            let Some(default) = default else { continue };
+            match kinds_of.iter_mut().find(|(value, _)| value == default) {
+                Some((_, kinds)) => kinds.push(kind.entry().name),
+                None => kinds_of.push((default.clone(), vec![kind.entry().name])),
+            }
+        }
+        // The last of the most frequent.
+        let most = (0..kinds_of.len()).max_by_key(|&one| kinds_of[one].1.len())?;
+        let (commonest, _) = kinds_of.remove(most);
+        let of_kinds = |(value, kinds): (Json, Vec<&str>)| format!("{value} of {}", quoted(&kinds));
+        let others: Vec<String> = kinds_of.into_iter().map(of_kinds).collect();
+        let any = !others.is_empty();
+        any.then(|| format!("{}, otherwise {commonest}", others.join(", ")))
     }
 
     /// The names of the kinds that have the key `key`.
@@ -149,6 +163,12 @@ impl Entry {
         let takes: Vec<&String> = self.keys().keys().collect();
         let own = json!({"takes": takes, "requires": self.schema["required"]});
         (self.name.to_owned(), own)
+    }
+
+    /// Whether the key `key` has to be given.
+    fn requires(&self, key: &str) -> bool {
+        let required = self.schema["required"].as_array();
+        required.is_some_and(|keys| keys.iter().any(|one| one == key))
     }
 
     /// The schema of each key, in the order of the fields.
@@ -355,26 +375,26 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
                 continue;
             }
             let (mut schema, of) = (schema.clone(), K::with(key));
-            let defaults = K::defaults(key);
-            let differ = defaults.windows(2).any(|pair| pair[0].1 != pair[1].1);
-            if differ {
-                let of_kind = |(kind, value): (&str, Json)| format!("{value} of `{kind:?}`");
-                let each = joined(defaults.into_iter().map(of_kind), "and");
-                let about = schema["description"].as_str().unwrap_or_default();
-                schema["description"] = format!("{about} Default: {each}.").into();
-                if let Some(schema) = schema.as_object_mut() {
+            let about = schema["description"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            if let Some(defaults) = K::different_defaults(key) {
+                schema["description"] = format!("{about} Default: {defaults}.").into();
+                schema.as_object_mut().into_iter().for_each(|schema| {
                     schema.remove("default");
-                }
+                });
             }
+            let is_required = |kind: &K| K::IS_COMPLETE || kind.entry().requires(key);
             if of.len() < K::kinds().len() {
-                let of = joined(of.iter().map(|name| format!("`{name:?}`")), "and");
+                let of = of_some::<K>(&of);
                 let about = uncapitalised(schema["description"].as_str().unwrap_or_default());
-                let there = if K::IS_COMPLETE {
-                    " Default: required there."
-                } else {
-                    ""
+                let having = K::kinds().iter().filter(|kind| kind.has(key));
+                let there = match having.clone().all(is_required) {
+                    true => " Default: required there.",
+                    false => "",
                 };
-                schema["description"] = format!("{of} only: {about}{there}").into();
+                schema["description"] = format!("{of}: {about}{there}").into();
             } else if K::IS_COMPLETE {
                 required.push(key.clone());
             }
@@ -405,6 +425,23 @@ pub fn joined(words: impl IntoIterator<Item: ToString>, conjunction: &str) -> St
             format!("{} {conjunction} {last}", first.join(", "))
         }
         words => words.concat(),
+    }
+}
+
+/// Names in code: ``"a"` and `"b"``.
+fn quoted(names: &[&str]) -> String {
+    joined(names.iter().map(|name| format!("`{name:?}`")), "and")
+}
+
+/// Some of the kinds, by the shorter list: those, or all but the others.
+fn of_some<K: TableKind>(names: &[&'static str]) -> String {
+    let others: Vec<&str> = K::names()
+        .into_iter()
+        .filter(|name| !names.contains(name))
+        .collect();
+    match others.len() < names.len() {
+        true => format!("all but {}", quoted(&others)),
+        false => format!("{} only", quoted(names)),
     }
 }
 

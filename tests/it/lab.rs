@@ -104,14 +104,21 @@ impl Lab {
     /// Writes `NAME.toml`: the short quickstart's people, model and finetuning as one point without
     /// pretraining or figures, then `more`. Returns its path as text.
     pub(crate) fn finetuning(&self, name: &str, more: &str) -> String {
+        let stages = format!(
+            "[finetune]\nepochs = 1\nbatch_documents = 32\nlearning_rate = 1e-3\n\n\
+             [evaluate]\nsplit = \"dev\"\n{more}"
+        );
+        let data = "kind = \"synthetic\"\npeople = 48\nbiographies_per_person = 2";
+        self.experiment(name, data, &stages)
+    }
+
+    /// Writes `NAME.toml` with one seed, these keys of `[data]`, the quickstart's model, and then `stages`. Returns its path
+    /// as text.
+    pub(crate) fn experiment(&self, name: &str, data: &str, stages: &str) -> String {
         let quickstart = read(&Path::new(REPOSITORY).join(QUICKSTART));
         let (_, model) = quickstart.split_once("\n[model]\n").expect("a model");
         let (model, _) = model.split_once("\n[").expect("another table");
-        let text = format!(
-            "seeds = [1]\n\n[data]\nkind = \"synthetic\"\npeople = 48\n\
-             biographies_per_person = 2\n\n[model]\n{model}\n[finetune]\nepochs = 1\n\
-             batch_documents = 32\nlearning_rate = 1e-3\n\n[evaluate]\nsplit = \"dev\"\n{more}"
-        );
+        let text = format!("seeds = [1]\n\n[data]\n{data}\n\n[model]\n{model}\n{stages}");
         self.write(&format!("{name}.toml"), text)
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::config::json_schema::{Range, tree};
 use crate::config::schema::{ExperimentHeader, ExplorationSettings, Settings};
@@ -15,15 +15,18 @@ use crate::kinds::Listed;
 use crate::plot::FigureKind;
 
 /// The headings of the manual whose tables are made, each with the table of the file that it describes.
-const TABLES: [(&str, &str); 14] = [
+const TABLES: [(&str, &str); 17] = [
     ("## Top level", ""),
     ("## `[data]`", "data"),
+    ("### `data.questions`", "data.questions"),
+    ("### `data.sha256`", "data.sha256"),
     ("## `[model]`", "model"),
     ("### `model.attention`", "model.attention"),
     ("### `model.attention.rotary`", "model.attention.rotary"),
     ("## `[pretrain]` and `[finetune]`", "pretrain"),
     ("### `optimiser`", "pretrain.optimiser"),
     ("### `schedule`", "pretrain.schedule"),
+    ("### `pretrain.validate`", "pretrain.validate"),
     ("## `[evaluate]`", "evaluate"),
     ("### `evaluate.invented`", "evaluate.invented"),
     ("### `evaluate.attention_maps`", "evaluate.attention_maps"),
@@ -200,6 +203,7 @@ fn values(schema: &Value) -> String {
         },
         Some("object") => "table".to_owned(),
         Some("string") => "string".to_owned(),
+        _ if schema["type"] == json!(["string", "object"]) => "string or table".to_owned(),
         _ => "table or list".to_owned(),
     }
 }

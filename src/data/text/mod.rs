@@ -54,7 +54,7 @@ pub struct Text {
     /// Tables of questions with their answers, as TSV or CSV. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub questions: Option<QuestionsSpec>,
-    /// SHA-256 checksums that files must have. Default: any content; what was read is recorded with each run.
+    /// Checksums that files must have, by SHA-256. Default: any content; what was read is recorded with each run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Checksums>,
     /// Seed of what is made up or drawn, independent of the seeds of training.

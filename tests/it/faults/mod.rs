@@ -3,5 +3,5 @@
 mod campaign;
 mod checkpoints;
 mod disks;
-mod processes;
+pub(crate) mod processes;
 pub(crate) mod tree;

@@ -31,7 +31,7 @@ fn start(lab: &Lab, results: &str, more: &[&str]) -> Child {
 }
 
 /// Waits until pretraining has kept a checkpoint.
-fn wait_for_a_checkpoint(results: &Path) {
+pub(crate) fn wait_for_a_checkpoint(results: &Path) {
     let started = Instant::now();
     // Files come and go meanwhile, so names alone are looked at.
     let inside = |folder: &Path| -> Vec<PathBuf> {
@@ -49,14 +49,14 @@ fn wait_for_a_checkpoint(results: &Path) {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill")
         .args([name, &child.id().to_string()])
         .status();
     assert!(sent.expect("kill").success());
 }
 
-fn ended(child: Child) -> Said {
+pub(crate) fn ended(child: Child) -> Said {
     let output: Output = child.wait_with_output().expect("a child");
     Said::from(output)
 }
