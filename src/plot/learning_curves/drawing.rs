@@ -2,7 +2,7 @@
 
 use super::frame::Frame;
 use super::styles::{CROWDED, SeriesStyles, emphasised};
-use super::{Curve, LearningCurves};
+use super::{Curve, Kind, LearningCurves};
 use crate::error::Result;
 use crate::plot::theme::Ink;
 use crate::plot::{Canvas, Chart, Point};
@@ -10,6 +10,9 @@ use crate::plot::{Canvas, Chart, Point};
 /// With more series than this, seeds are paler and bands are only in the CSV: overlapping bands would
 /// hide the curves.
 pub(super) const CROWD: usize = 4;
+
+/// Radius of the dot of a validation.
+const VALIDATION_RADIUS: f64 = 3.2;
 
 pub(super) fn draw_curves(
     canvas: &mut Canvas<'_>,
@@ -34,6 +37,11 @@ pub(super) fn draw_curves(
         let pen = emphasised(pen, curve.weight, seeds, is_crowded);
         let place = |&(step, loss): &(f64, f64)| frame.place(chart, step, loss);
         let points: Vec<Point> = curve.samples.iter().map(place).collect();
+        if curve.kind == Kind::Validation {
+            let ink = styles.of_series[curve.series].ink;
+            let mut within = points.iter().filter(|point| point.1 >= chart.top);
+            within.try_for_each(|&point| canvas.dot(point, VALIDATION_RADIUS, ink))?;
+        }
         if let [only] = points.as_slice() {
             return canvas.dot(*only, 1.5 + pen.width, pen.ink);
         }

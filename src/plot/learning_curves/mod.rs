@@ -1,4 +1,5 @@
-//! What `kind = "learning-curves"` takes and shows: loss against optimiser step, from `metrics.csv` of all runs.
+//! What `kind = "learning-curves"` takes and shows: loss against optimiser step, from `metrics.csv` of all runs, and from
+//! `validation.csv` where a run is validated by its loss.
 
 mod drawing;
 mod frame;
@@ -16,8 +17,9 @@ use super::text::{self, count, plural, significant};
 use super::theme::PLOT_HEIGHT;
 use super::{Caption, Chart, Figure, Gathered, Need, Page, Plot, PointLabels};
 use crate::error::Result;
-use crate::metrics::artefacts::METRICS;
+use crate::metrics::artefacts::{METRICS, VALIDATION};
 use crate::metrics::measured::Measured;
+use crate::metrics::rows::ValidationRow;
 use crate::metrics::steps::{TrainingStage, read_steps};
 use drawing::draw_curves;
 use frame::Frame;
@@ -71,9 +73,17 @@ impl Plot for LearningCurves {
                 let rows = read_steps(&run.path(&METRICS, ""))?;
                 let rows = rows.iter().filter(|row| row.stage == stage);
                 let points: Vec<_> = rows.map(|row| (row.step as f64, row.loss_nats)).collect();
+                let validated: Vec<ValidationRow> = run.read(&VALIDATION, "")?.unwrap_or_default();
+                let is_shown =
+                    |row: &&ValidationRow| row.stage == stage && row.measure == VALIDATED_BY;
+                let validations = validated.iter().filter(is_shown);
+                let validations = validations.map(|row| (row.step as f64, row.value));
                 if !points.is_empty() {
-                    let seed = run.seed;
-                    traces.push(Trace { seed, points });
+                    traces.push(Trace {
+                        seed: run.seed,
+                        validations: validations.collect(),
+                        points,
+                    });
                 }
             }
             // Points that did not train in this stage stay in the list: a colour belongs to a point.
@@ -133,10 +143,15 @@ struct Trace {
     seed: u64,
     /// Optimiser step, and loss in nats per scored token; those that are not finite are left out.
     points: Vec<Sample>,
+    /// The same of what is held out.
+    validations: Vec<Sample>,
 }
 
 /// A run with more points than this gets a running mean, because nobody can read so many points.
 const LONG: usize = 2_000;
+
+/// The measure of a validation that stands on the axis of losses.
+const VALIDATED_BY: &str = "loss";
 
 /// Runs above the axis that a caption names.
 const NAMED: usize = 3;
@@ -153,6 +168,8 @@ enum Kind {
     MeanOverSeeds,
     /// The running mean of the mean over seeds.
     RunningMeanOverSeeds,
+    /// The loss of what is held out, of one run.
+    Validation,
 }
 
 /// Visual emphasis of a curve.
@@ -232,6 +249,8 @@ impl LearningCurves {
             };
             for ((trace, samples), calm) in traces.iter().zip(usable).zip(followed) {
                 let seed = Some(trace.seed);
+                let validations = trace.validations.clone();
+                curves.push(curve(seed, Kind::Validation, Emphasis::Thin, validations));
                 if over.is_none() {
                     curves.push(curve(seed, Kind::Loss, own, samples));
                     continue;
@@ -297,7 +316,7 @@ impl LearningCurves {
                  over the last tenth of their steps."
             ));
         }
-        let several = curves.iter().any(|c| c.weight == Emphasis::Thin);
+        let several = curves.iter().any(|c| c.seed.is_none());
         if several && styles.is_crowd() {
             caption.say("Line: mean over seeds; the CSV has every seed.");
         } else if several {
@@ -318,6 +337,12 @@ impl LearningCurves {
             caption.say(format!(
                 "Line: running mean over {windows} points; {faint}."
             ));
+        }
+        if curves.iter().any(|curve| curve.kind == Kind::Validation) {
+            caption.say(match styles.is_crowd() {
+                true => "The CSV has the loss on the held-out split dev.",
+                false => "Dots: loss on the held-out split dev.",
+            });
         }
         if frame.beyond > 0 {
             let points = plural(frame.beyond, "point lies", "points lie");

@@ -14,6 +14,11 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
         points: (1..=200)
             .map(|step| (step as f64, loss(i, seed, step)))
             .collect(),
+        // The first point alone is validated.
+        validations: (1..=10)
+            .filter(|_| i == 0)
+            .map(|epoch| (20.0 * epoch as f64, 0.2 + loss(i, seed, 20 * epoch)))
+            .collect(),
     };
     let series = |i: usize| Series {
         label: label(i),
@@ -33,6 +38,7 @@ fn falling(seed: u64, points: usize) -> Trace {
     Trace {
         seed,
         points: (1..=points).map(|i| (i as f64, loss(i))).collect(),
+        validations: vec![],
     }
 }
 
@@ -179,6 +185,7 @@ fn a_long_run_says_its_window_and_what_it_leaves_outside() {
 #[test]
 fn degenerate_figures_are_drawn() {
     let trace = |points: &[(f64, f64)]| Trace {
+        validations: vec![],
         seed: 0,
         points: points.to_vec(),
     };
@@ -220,6 +227,7 @@ fn curves_are_told_apart_by_colour_and_dashes_and_of_a_crowd_both_ends_are_picke
     let series = |i: usize| Series {
         label: format!("rate = {i}"),
         traces: vec![Trace {
+            validations: vec![],
             seed: 1,
             points: (1..=40)
                 .map(|step| (step as f64, 4.0 / step as f64 + i as f64))
