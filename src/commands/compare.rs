@@ -77,9 +77,9 @@ fn settings(differences: &[Difference]) -> Table {
 }
 
 /// Runs and means over seeds; a table leaves out the columns that are empty in all rows.
-fn values(title: &str, value: &str, rows: Vec<Vec<String>>) -> Table {
+fn values(title: &str, [counts, value]: [&str; 2], rows: Vec<Vec<String>>) -> Table {
     let (deviation, interval) = ("standard deviation", "95 % interval");
-    let header = [title, "right", "questions", value, deviation, interval];
+    let header = [title, "right", counts, value, deviation, interval];
     under(&header, rows)
 }
 
@@ -168,7 +168,7 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
             unit.show_differences(spread.low_95, spread.high_95),
         )
     }));
-    values(title, "", rows)
+    values(title, [measure.counts, ""], rows)
 }
 
 fn losses(sides: [(&str, &Side); 2]) -> Table {
@@ -193,7 +193,7 @@ fn losses(sides: [(&str, &Side); 2]) -> Table {
             }));
         }
     }
-    values("training loss, last epoch", "nats", rows)
+    values("training loss, last epoch", ["questions", "nats"], rows)
 }
 
 fn pairs(comparison: &Comparison) -> Table {

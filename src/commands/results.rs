@@ -51,7 +51,10 @@ fn mean(group: &GroupRow, measure: &Measure) -> Option<String> {
     let (mean, deviation) = (unit.show(group.mean), unit.show_distance(deviation));
     let over = match group.interval {
         Some(IntervalKind::StudentT) => &format!("standard deviation {deviation}; 95 % interval"),
-        _ => "all seeds equal; 95 % interval over one seed's questions",
+        _ => &format!(
+            "all seeds equal; 95 % interval over one seed's {}",
+            measure.counts
+        ),
     };
     let over = format!(
         "({over} {})",

@@ -97,9 +97,12 @@ impl Measured {
         Ok(points)
     }
 
-    /// How captions about answers begin: `birthplace/vanilla (…), dev questions.`
+    /// How captions about scores begin: `birthplace/vanilla (…), dev questions.`
     pub fn asked(&self) -> String {
-        format!("{}, {} questions.", self.origin, self.splits)
+        format!(
+            "{}, {} {}.",
+            self.origin, self.splits, self.measure.0.counts
+        )
     }
 }
 

@@ -33,7 +33,7 @@ impl Plot for CorruptionExamples {
     const NAME: &'static str = "corruption-examples";
     const SHOWS: &'static str = "documents as span corruption shows them to the model";
     const TITLE: &'static str = "What pretraining shows the model";
-    const NEEDS: Need = Need::Pretraining;
+    const NEEDS: Need = Need::Corruption;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 

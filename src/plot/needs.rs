@@ -7,10 +7,16 @@ use crate::kinds::BrokenRule;
 pub enum Need {
     /// Losses of pretraining.
     Pretraining,
+    /// Documents that pretraining corrupts.
+    Corruption,
     /// Losses of finetuning.
     Finetuning,
     /// Scores of a model or of the constant answer.
     Scores,
+    /// Scores of a model.
+    ModelScores,
+    /// The same of two points.
+    ModelPairs,
     /// A model's answers to questions.
     Answers,
     /// A model's answers to questions that have reference answers.
@@ -32,12 +38,27 @@ impl Need {
     pub(super) fn missing(self, kind: &str) -> BrokenRule {
         let (why, help) = match self {
             Self::Pretraining => ("no point pretrains", "add `[pretrain]`"),
+            Self::Corruption => (
+                "no point pretrains by corrupting documents",
+                "set `pretrain.objective` = \"span-corruption\"",
+            ),
             Self::Finetuning => ("no point finetunes", "add `[finetune]`"),
             Self::Scores => (
                 "no point is evaluated on a split with reference answers",
                 "set `evaluate.split` = \"dev\"",
             ),
-            Self::Answers => ("no point asks a model", "set `evaluate.ask_model` = true"),
+            Self::ModelScores => (
+                "no point scores a model on a split with reference answers",
+                "set `evaluate.ask_model` = true and `evaluate.split` = \"dev\"",
+            ),
+            Self::ModelPairs => (
+                "it compares points, but fewer than two score a model on a split with reference answers",
+                "add a `[sweep]` of points that do",
+            ),
+            Self::Answers => (
+                "no point asks a model questions",
+                "set `evaluate.ask_model` = true and list a measure of answers",
+            ),
             Self::JudgedAnswers => (
                 "no point asks a model about a split with reference answers",
                 "set `evaluate.ask_model` = true and `evaluate.split` = \"dev\"",

@@ -69,8 +69,8 @@ pub(super) fn explain<'a>(
     [mark, seed]: [&str; 2],
     points: impl Iterator<Item = &'a [SeedValue]> + Clone,
 ) {
-    let runs = in_words(points.clone().flatten());
-    caption.say(runs.unwrap_or_else(|| "No run has answered a question.".to_owned()));
+    let runs = in_words(measure, points.clone().flatten());
+    caption.say(runs.unwrap_or_else(|| "No run has been scored.".to_owned()));
     if measure.better == Better::Lower {
         caption.say("Lower is better.");
     }
@@ -80,12 +80,12 @@ pub(super) fn explain<'a>(
 }
 
 /// The caption's `n = 60 questions a run, seeds 1, 2, 3.`; `None` without runs.
-fn in_words<'a>(runs: impl Iterator<Item = &'a SeedValue>) -> Option<String> {
+fn in_words<'a>(measure: &Measure, runs: impl Iterator<Item = &'a SeedValue>) -> Option<String> {
     let (asked, seeds): (Vec<usize>, BTreeSet<u64>) = runs.map(|r| (r.questions, r.seed)).unzip();
     let (few, many) = (*asked.iter().min()?, *asked.iter().max()?);
     let questions = match few == many {
-        true => plural(few, "question", "questions"),
-        false => format!("{} to {} questions", count(few), count(many)),
+        true => measure.counted(few),
+        false => format!("{} to {}", count(few), measure.counted(many)),
     };
     let seeds: Vec<u64> = seeds.into_iter().collect();
     Some(format!("n = {questions} a run, {}.", text::seeds(&seeds)))

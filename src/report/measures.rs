@@ -43,9 +43,9 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
     let (name_of_table, title) = title(measure);
     let caption = format!(
         "{title}{}.{}{}{}",
-        of_splits(groups),
+        of_splits(measure, groups),
         meaning(measure),
-        intervals(groups),
+        intervals(measure, groups),
         sources(groups)
     );
     let mut entries = entries(groups);
@@ -64,14 +64,18 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
         ("95 % interval", &|Entry { group, .. }| {
             interval(measure, group.low_95.zip(group.high_95))
         }),
-        ("Interval over", &|entry| words(over(entry.group, groups))),
+        ("Interval over", &|entry| {
+            words(over(measure, entry.group, groups))
+        }),
         ("Seeds", &|entry| maybe(entry.group.seeds, count)),
         ("Right", &|entry| maybe(right(entry.group, rows), count)),
-        ("Questions", &|entry| maybe(entry.group.questions, count)),
+        (&counts(measure), &|entry| {
+            maybe(entry.group.questions, count)
+        }),
     ];
     let mut table = Table::of(name_of_table, caption, entries, &fields);
     table.baselines = table.rows.split_off(points);
-    table.with_shared_columns_in_caption(&["Seeds", "Questions"])
+    table.with_shared_columns_in_caption(&["Seeds", &counts(measure)])
 }
 
 /// The heading of a column of values: `Measured in %`.
@@ -190,11 +194,11 @@ fn name(group: &GroupRow) -> String {
 }
 
 /// What the interval is over; empty if it is the same for all rows, because the caption then says so.
-fn over(group: &GroupRow, groups: &[&GroupRow]) -> &'static str {
+fn over(measure: &Measure, group: &GroupRow, groups: &[&GroupRow]) -> &'static str {
     let is_mixed = has(groups, StudentT) && (has(groups, Wilson) || has(groups, Bootstrap));
     match group.interval {
         Some(StudentT) if is_mixed => "seeds",
-        Some(_) if is_mixed => "questions",
+        Some(_) if is_mixed => measure.counts,
         _ => "",
     }
 }
@@ -204,22 +208,26 @@ fn has(groups: &[&GroupRow], interval: IntervalKind) -> bool {
 }
 
 /// ` on dev questions`.
-fn of_splits(groups: &[&GroupRow]) -> String {
+fn of_splits(measure: &Measure, groups: &[&GroupRow]) -> String {
     let splits: BTreeSet<&str> = groups.iter().map(|group| group.split.as_str()).collect();
     match splits.is_empty() {
         true => String::new(),
-        false => format!(" on {} questions", Vec::from_iter(splits).join(" and ")),
+        false => {
+            let splits = Vec::from_iter(splits).join(" and ");
+            format!(" on {splits} {}", measure.counts)
+        }
     }
 }
 
 /// Explains the intervals in use.
-fn intervals(groups: &[&GroupRow]) -> String {
+fn intervals(measure: &Measure, groups: &[&GroupRow]) -> String {
+    let counts = measure.counts;
     let kinds = [
-        (Wilson, "questions: Wilson's, of one run"),
-        (Bootstrap, "questions: the bootstrap's, of one run"),
+        (Wilson, format!("{counts}: Wilson's, of one run")),
+        (Bootstrap, format!("{counts}: the bootstrap's, of one run")),
         (
             StudentT,
-            "seeds: Student's t, of their mean on the same questions",
+            format!("seeds: Student's t, of their mean on the same {counts}"),
         ),
     ];
     let used = kinds.iter().filter(|(kind, _)| has(groups, *kind));
@@ -247,6 +255,12 @@ fn sources(groups: &[&GroupRow]) -> String {
     format!(" Reported elsewhere, not measured here: {told}.")
 }
 
+/// The heading of a column of numbers of what the measure counts: `Scored tokens`.
+fn counts(measure: &Measure) -> String {
+    let (first, rest) = measure.counts.split_at(1);
+    first.to_uppercase() + rest
+}
+
 /// One row per run, if any point has several seeds.
 fn each_seed(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> Table {
     let (name, title) = title(measure);
@@ -254,7 +268,8 @@ fn each_seed(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> T
         true => "the bootstrap's",
         false => "Wilson's",
     };
-    let caption = format!("{title} of each seed, with {of} 95 % interval over its questions.");
+    let counted = measure.counts;
+    let caption = format!("{title} of each seed, with {of} 95 % interval over its {counted}.");
     let what = match measure.is_exact_match() {
         true => "Accuracy",
         false => "Value",
@@ -267,10 +282,10 @@ fn each_seed(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> T
             interval(measure, row.low_95.zip(row.high_95))
         }),
         ("Right", &|row| maybe(row.correct, count)),
-        ("Questions", &|row| maybe(row.questions, count)),
+        (&counts(measure), &|row| maybe(row.questions, count)),
     ];
     let several = groups.iter().any(|group| group.seeds > Some(1));
     let shown = rows.iter().filter(|row| several && row.subject == MODEL);
     let table = Table::of(format!("{name}-of-seeds"), caption, shown, &fields);
-    table.with_shared_columns_in_caption(&["Questions"])
+    table.with_shared_columns_in_caption(&[&counts(measure)])
 }

@@ -303,11 +303,11 @@ pub struct EvaluateSpec {
     #[schemars(regex(pattern = r"\S"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constant_answer: Option<String>,
-    /// Longest answer, in characters; less than `context`.
+    /// Longest answer, in tokens, which are characters unless the data says otherwise; less than `context`.
     #[schemars(range(min = 1))]
     #[serde(default = "default_answer_characters")]
     pub answer_characters: usize,
-    /// Measures of the answers, or of how well the model predicts what is held out, each with rows in `summary.csv` and
+    /// Measures of the answers, or of the model's predictions on held-out data, each with rows in `summary.csv` and
     /// `groups.csv` and tables in reports. They are computed from what an evaluation writes, so adding one of the same kind
     /// reruns nothing. Default: `["exact-match"]` of questions, `["token-accuracy"]` of a made task, `["loss"]` of text
     /// without questions.

@@ -54,8 +54,8 @@ macro_rules! training_stage {
             /// Whether to reshuffle the documents every epoch; the assignment does not.
             #[serde(default)]
             pub shuffle: bool,
-            /// Number of documents in an epoch, the first of the shuffled order: for texts of which one pass takes too long
-            /// to be the unit of anything. Default: all.
+            /// Number of training sequences in an epoch, taken from the start of the shuffled order: for corpora so large
+            /// that a full pass is too long for one epoch. Default: all.
             #[schemars(range(min = 1))]
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub epoch_documents: Option<usize>,
@@ -81,7 +81,7 @@ training_stage! {
         /// assignment's handout.
         #[serde(default = "default_true")]
         pub terminated: bool,
-        /// Validation on the split dev while it trains. Default: none.
+        /// Validation on the dev split during training. Default: none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub validate: Option<ValidateSpec>,
         /// Longest prefix of a document that is used, in characters; at most `context` - 4. Default: seven eighths
@@ -104,21 +104,21 @@ pub struct ValidateSpec {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<usize>,
-    /// A measure of what is held out. Default: `"token-accuracy"` of a made task, `"loss"` of text.
+    /// A measure on held-out data. Default: `"token-accuracy"` of a made task, `"loss"` of text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measure: Option<Named<Measure>>,
-    /// Number of held-out sequences that are scored, from the first on. Default: all.
+    /// Number of held-out sequences to score, taken from the start of the split. Default: all.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<usize>,
-    /// Value of the measure at which training ends. Default: it does not.
+    /// Target value of the measure: training stops once it is reached. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_at: Option<f64>,
-    /// Validations in a row without a new best after which training ends. Default: it does not.
+    /// Early stopping: training stops after this many validations in a row without improvement. Default: no early stopping.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
-    /// The weights from which later stages start: of the `"best"` validation, or the `"last"`.
+    /// Which weights later stages start from: those of the `"best"` validation, or those of the `"last"` step.
     pub keep: KeptWeights,
 }
 
@@ -223,6 +223,12 @@ impl PretrainSpec {
     pub fn reads(&self, part: Reads) -> bool {
         let mixed = self.mix.iter().map(|one| one.objective);
         mixed.chain([self.objective]).any(|one| one.0.reads == part)
+    }
+
+    /// Whether any of its objectives corrupts documents.
+    pub fn corrupts(&self) -> bool {
+        let mixed = self.mix.iter().map(|one| one.objective);
+        mixed.chain([self.objective]).any(|one| one.0.corrupts)
     }
 
     /// The longest excerpt in characters: as given, or seven eighths of the context, but short

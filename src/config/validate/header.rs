@@ -7,7 +7,7 @@ use figment::value::Value;
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::point::{Point, PointSettings};
-use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels, Settings};
+use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels, PretrainSpec, Settings};
 use crate::config::sweep::PointValues;
 use crate::data::Split;
 use crate::kinds::{Kinded, Listed as _, joined};
@@ -126,9 +126,13 @@ pub fn figures(
 fn made(points: &[Point]) -> BTreeSet<Need> {
     let made = points.iter().flat_map(|point| made_by(&point.settings));
     let mut all: Vec<Need> = made.collect();
-    let judged = all.iter().filter(|need| **need == Need::JudgedAnswers);
-    if judged.count() > 1 {
-        all.push(Need::JudgedPairs);
+    for (one, two) in [
+        (Need::JudgedAnswers, Need::JudgedPairs),
+        (Need::ModelScores, Need::ModelPairs),
+    ] {
+        if all.iter().filter(|need| **need == one).count() > 1 {
+            all.push(two);
+        }
     }
     all.into_iter().collect()
 }
@@ -145,15 +149,22 @@ fn made_by(point: &PointSettings) -> Vec<Need> {
             }];
         }
     };
-    let evaluate = settings.evaluate.as_ref();
-    let is_asked = evaluate.is_some_and(|spec| spec.ask_model);
-    let is_judged = evaluate.is_some_and(|spec| spec.split != Split::Test);
+    let (pretrain, evaluate) = (settings.pretrain.as_ref(), settings.evaluate.as_ref());
+    let is_scored = evaluate.is_some_and(|spec| spec.ask_model);
+    let is_asked = is_scored && settings.asks_questions();
+    let has_answers = evaluate.is_some_and(|spec| spec.split != Split::Test);
+    let is_judged = has_answers || settings.scores_held_out();
     let made = [
         (Need::Pretraining, settings.pretrain.is_some()),
+        (
+            Need::Corruption,
+            pretrain.is_some_and(PretrainSpec::corrupts),
+        ),
         (Need::Finetuning, settings.finetune.is_some()),
         (Need::Scores, is_judged),
+        (Need::ModelScores, is_scored && is_judged),
         (Need::Answers, is_asked),
-        (Need::JudgedAnswers, is_asked && is_judged),
+        (Need::JudgedAnswers, is_asked && has_answers),
         (
             Need::InventedAnswers,
             evaluate.is_some_and(|spec| spec.invented.is_some()),

@@ -281,11 +281,12 @@ fn validation(rules: &mut Rules<'_>, spec: &ValidateSpec, settings: &Settings) {
     if measure.is_of_answers() {
         let all = Measure::all().iter().filter(|one| !one.is_of_answers());
         let help = format!("it can be {}", joined(all.map(Measure::name), "or"));
-        let message =
-            format!("`{key}` = {name:?} judges answers, which are not given while training");
+        let message = format!(
+            "`{key}` = {name:?} scores generated answers, and validation during training generates none"
+        );
         rules.helped(&[key], message, help);
     } else if measure.needs_text && offers.examples {
-        let message = format!("`{key}` = {name:?} is of text, but {data:?} data has none");
+        let message = format!("`{key}` = {name:?} needs text, but {data:?} data has none");
         rules.broken(&[&[key][..], &of_data].concat(), message);
     }
     let range = measure.unit.range();
@@ -304,7 +305,7 @@ fn validation(rules: &mut Rules<'_>, spec: &ValidateSpec, settings: &Settings) {
 fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training, context: usize) {
     if spec.epoch_documents.is_some() && !spec.shuffle {
         let [key, shuffle] = ["epoch_documents", "shuffle"].map(|key| format!("{stage}.{key}"));
-        let message = format!("`{key}` would take the same documents in every epoch");
+        let message = format!("`{key}` would select the same sequences in every epoch");
         let help = format!("set `{shuffle}` = true, or leave it out");
         rules.helped(&[&key, &shuffle], message, help);
     }
@@ -372,37 +373,53 @@ fn measured(rules: &mut Rules<'_>, spec: &EvaluateSpec, settings: &Settings) {
     let offers = settings.data.offers();
     let (key, data) = ("evaluate.measures", settings.data.kind.name());
     let reads = [key, "data.kind", "data.questions", "data.held_out"];
-    for measure in settings.measures().iter().map(|one| one.0) {
-        let name = measure.name();
-        let (is_there, why, help) = match (measure.is_of_answers(), measure.needs_text) {
-            (true, _) => (
-                offers.questions,
-                "judges answers, but",
-                "set `data.questions`, or remove it",
-            ),
-            (false, true) => (
-                offers.held_out,
-                "is of held-out text, but",
-                "set `data.held_out`, or remove it",
-            ),
-            (false, false) => (
-                offers.held_out || offers.examples,
-                "is of what is held out, but",
-                "set `data.held_out`, or remove it",
-            ),
-        };
-        if !is_there {
-            let message = format!("`{key}` lists {name:?}, which {why} {data:?} data has none");
-            rules.helped(&reads, message, help);
+    let measures = settings.measures();
+    let of = |wanted: fn(&Measure) -> bool| -> Vec<String> {
+        let wanted = measures.iter().filter(|one| wanted(one.0));
+        wanted.map(|one| format!("{:?}", one.0.name())).collect()
+    };
+    for (names, is_there, needed, help) in [
+        (
+            of(Measure::is_of_answers),
+            offers.questions,
+            "answers to questions",
+            "set `data.questions`",
+        ),
+        (
+            of(|one| !one.is_of_answers()),
+            offers.held_out || offers.examples,
+            "held-out data",
+            "set `data.held_out`",
+        ),
+        (
+            of(|one| one.needs_text),
+            !offers.examples,
+            "text",
+            "choose other data",
+        ),
+    ] {
+        if !is_there && !names.is_empty() {
+            let (need, them) = if names.len() == 1 {
+                ("needs", "it")
+            } else {
+                ("need", "them")
+            };
+            let names = joined(names, "and");
+            let message =
+                format!("`{key}` lists {names}, which {need} {needed}, but {data:?} data has none");
+            rules.helped(&reads, message, format!("{help}, or remove {them}"));
         }
-        if !measure.is_of_answers() && !spec.ask_model {
-            let message = format!("`{key}` lists {name:?}, which needs a model");
-            rules.helped(
-                &[key, "evaluate.ask_model"],
-                message,
-                "remove it, or set `evaluate.ask_model` = true",
-            );
-        }
+    }
+    let of_held_out = of(|one| !one.is_of_answers());
+    if !of_held_out.is_empty() && !spec.ask_model {
+        let names = joined(of_held_out, "and");
+        let message =
+            format!("`{key}` lists {names}, but `evaluate.ask_model` = false scores no model");
+        rules.helped(
+            &[key, "evaluate.ask_model"],
+            message,
+            "set `evaluate.ask_model` = true",
+        );
     }
     for (key, is_given) in [
         ("evaluate.constant_answer", spec.constant_answer.is_some()),

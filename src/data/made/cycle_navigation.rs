@@ -10,7 +10,7 @@ regular_task! {
 
 impl Regular for CycleNavigation {
     const NAME: &'static str = "cycle-navigation";
-    const ABOUT: &'static str = "cycle navigation (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): where steps to the left and right on a cycle of five positions end; held-out strings are longer than those of training";
+    const ABOUT: &'static str = "cycle navigation (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): where steps to the left and right on a cycle of five positions end; tests length generalisation: held-out strings are longer than training strings";
     const LETTERS: &'static [&'static str] = &["stay", "right", "left"];
     const CLASSES: &'static [&'static str] = &["0", "1", "2", "3", "4"];
 
@@ -19,7 +19,7 @@ impl Regular for CycleNavigation {
     }
 
     fn longest(&self) -> [usize; 2] {
-        [self.longest_trained, self.longest]
+        [self.longest_training, self.longest_held_out]
     }
 
     fn answer(string: &[u32]) -> u32 {
@@ -51,9 +51,9 @@ mod tests {
 
     #[test]
     fn strings_are_short_in_training_and_long_in_held_out_examples() {
-        let with = |[longest_trained, longest]: [usize; 2]| CycleNavigation {
-            longest_trained,
-            longest,
+        let with = |[longest_training, longest]: [usize; 2]| CycleNavigation {
+            longest_training,
+            longest_held_out: longest,
             ..CycleNavigation::default()
         };
         let answer = |actions: &[&str]| {

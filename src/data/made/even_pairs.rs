@@ -10,7 +10,7 @@ regular_task! {
 
 impl Regular for EvenPairs {
     const NAME: &'static str = "even-pairs";
-    const ABOUT: &'static str = "even pairs (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): whether a binary string has an even number of pairs 01 and 10; held-out strings are longer than those of training";
+    const ABOUT: &'static str = "even pairs (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): whether a binary string has an even number of pairs 01 and 10; tests length generalisation: held-out strings are longer than training strings";
     const LETTERS: &'static [&'static str] = &["0", "1"];
     const CLASSES: &'static [&'static str] = &["even", "odd"];
 
@@ -19,7 +19,7 @@ impl Regular for EvenPairs {
     }
 
     fn longest(&self) -> [usize; 2] {
-        [self.longest_trained, self.longest]
+        [self.longest_training, self.longest_held_out]
     }
 
     fn answer(string: &[u32]) -> u32 {
@@ -48,9 +48,9 @@ mod tests {
     /// The number of changes is even if the string ends as it starts.
     #[test]
     fn strings_are_short_in_training_and_long_in_held_out_examples() {
-        let with = |[longest_trained, longest]: [usize; 2]| EvenPairs {
-            longest_trained,
-            longest,
+        let with = |[longest_training, longest]: [usize; 2]| EvenPairs {
+            longest_training,
+            longest_held_out: longest,
             ..EvenPairs::default()
         };
         let answer = |bits: &[&str]| {

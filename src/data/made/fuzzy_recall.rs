@@ -18,7 +18,7 @@ made_task! {
         /// Number of symbols, special ones included, as the source counts them.
         #[schemars(range(min = 4, max = 65_536))]
         vocabulary: usize = 16,
-        /// Largest number of tokens of a key. Keys of held-out examples all have so many.
+        /// Largest number of tokens of a key. In held-out examples every key has this length.
         #[schemars(range(min = 1, max = 16))]
         longest_key: usize = 3,
         /// Largest number of tokens of a value.

@@ -1,4 +1,4 @@
-//! Memorisation: keys whose values are the same in all examples, and appear in none of them.
+//! Memorisation: a fixed key-value map that must be stored in the weights: values never appear in the input of them.
 
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
@@ -44,7 +44,7 @@ impl Memorisation {
 
 impl MadeTask for Memorisation {
     const NAME: &'static str = "memorisation";
-    const ABOUT: &'static str = "memorisation (Poli et al. 2024, MAD): keys whose values are the same in all examples, and appear in none";
+    const ABOUT: &'static str = "memorisation (Poli et al. 2024, MAD): a fixed key-value map that must be stored in the weights: values never appear in the input";
 
     fn drawing(&self) -> Drawing {
         self.own_drawing()

@@ -21,7 +21,7 @@ const TIMES: u32 = MODULUS + 2;
 
 impl Regular for ModularArithmetic {
     const NAME: &'static str = "modular-arithmetic";
-    const ABOUT: &'static str = "modular arithmetic without brackets (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): the remainder of 1 + 2 * 3 - 4, say, modulo 5; lengths are odd; held-out strings are longer than those of training";
+    const ABOUT: &'static str = "modular arithmetic without brackets (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): the value modulo 5 of an expression such as 1 + 2 * 3 - 4; lengths are odd; tests length generalisation: held-out strings are longer than training strings";
     const LETTERS: &'static [&'static str] = &["0", "1", "2", "3", "4", "+", "-", "*"];
     const CLASSES: &'static [&'static str] = &["r0", "r1", "r2", "r3", "r4"];
 
@@ -30,7 +30,7 @@ impl Regular for ModularArithmetic {
     }
 
     fn longest(&self) -> [usize; 2] {
-        [self.longest_trained, self.longest]
+        [self.longest_training, self.longest_held_out]
     }
 
     /// A digit, then an operator and a digit as often as fit: an even length is lowered by one.
@@ -63,7 +63,7 @@ impl Regular for ModularArithmetic {
 
     /// With an odd one, the shortest held-out strings would be as long as the longest of training.
     fn check(&self) -> Option<BrokenRule> {
-        must_be_even("longest_trained", self.longest_trained)
+        must_be_even("longest_training", self.longest_training)
     }
 }
 
@@ -90,9 +90,9 @@ mod tests {
     /// Terms are between minus signs and plus signs, factors between signs of multiplication.
     #[test]
     fn strings_are_short_in_training_and_long_in_held_out_examples() {
-        let with = |[longest_trained, longest]: [usize; 2]| ModularArithmetic {
-            longest_trained,
-            longest,
+        let with = |[longest_training, longest]: [usize; 2]| ModularArithmetic {
+            longest_training,
+            longest_held_out: longest,
             ..ModularArithmetic::default()
         };
         let answer = |letters: &[&str]| {
@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn held_out_strings_are_longer_than_those_of_training() {
         let task = ModularArithmetic {
-            longest_trained: 41,
+            longest_training: 41,
             ..ModularArithmetic::default()
         };
-        assert_eq!(broken(&task), ["longest_trained"]);
+        assert_eq!(broken(&task), ["longest_training"]);
     }
 }

@@ -20,7 +20,7 @@ made_task! {
         /// Number of symbols of the vocabulary that are noise; half of the others are keys.
         #[schemars(range(min = 1))]
         noise_symbols: usize = 16,
-        /// Probability that noise is in the place of a pair.
+        /// Probability that a pair is replaced by noise.
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         noise: f64 = 0.2,
     }

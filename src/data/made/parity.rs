@@ -10,7 +10,7 @@ regular_task! {
 
 impl Regular for Parity {
     const NAME: &'static str = "parity";
-    const ABOUT: &'static str = "parity of a binary string (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): whether the number of ones is even; held-out strings are longer than those of training";
+    const ABOUT: &'static str = "parity of a binary string (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): whether the number of ones is even; tests length generalisation: held-out strings are longer than training strings";
     const LETTERS: &'static [&'static str] = &["0", "1"];
     const CLASSES: &'static [&'static str] = &["even", "odd"];
 
@@ -19,7 +19,7 @@ impl Regular for Parity {
     }
 
     fn longest(&self) -> [usize; 2] {
-        [self.longest_trained, self.longest]
+        [self.longest_training, self.longest_held_out]
     }
 
     fn answer(string: &[u32]) -> u32 {
@@ -46,9 +46,9 @@ mod tests {
 
     #[test]
     fn strings_are_short_in_training_and_long_in_held_out_examples() {
-        let with = |[longest_trained, longest]: [usize; 2]| Parity {
-            longest_trained,
-            longest,
+        let with = |[longest_training, longest]: [usize; 2]| Parity {
+            longest_training,
+            longest_held_out: longest,
             ..Parity::default()
         };
         let answer = |bits: &[&str]| {

@@ -26,7 +26,7 @@ made_task! {
         symbols: usize = 8_192,
         /// Exponent of the power law by which the gaps before queries are drawn: near 0 most are short, 1 is uniform.
         #[schemars(range(min = 0, max = 1))]
-        power: f64 = 0.01,
+        gap_exponent: f64 = 0.01,
     }
 }
 
@@ -43,7 +43,7 @@ impl Recall {
 
     /// Indices of the queries' places, one for each pair, drawn without replacement by the power law.
     fn drawn_places(&self, draws: &mut ChaCha8Rng) -> Vec<usize> {
-        let weight = |place: usize| libm::pow(place as f64 + 1.0, self.power - 1.0);
+        let weight = |place: usize| libm::pow(place as f64 + 1.0, self.gap_exponent - 1.0);
         let mut weights: Vec<f64> = (0..self.places()).map(weight).collect();
         let draw = |_| {
             let total: f64 = weights.iter().sum();
@@ -53,7 +53,7 @@ impl Recall {
                 left >= 0.0
             };
             let place = weights.iter().take_while(passed).count();
-            // Rounding may leave a rest at the end, behind the last place that is free.
+            // Rounding may leave a remainder past the last free place.
             let is_free = |&place: &usize| weights.get(place).is_some_and(|&weight| weight > 0.0);
             let place = (0..=place).rev().find(is_free).expect("a free place");
             weights[place] = 0.0;

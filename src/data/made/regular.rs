@@ -49,12 +49,12 @@ macro_rules! regular_task {
             $(#[$about])*
             $name, training_examples = 12_800, held_out_examples = 1_200, fresh = true,
             {
-                /// Length of the longest string of training, where each length from 1 is equally frequent.
+                /// Length of the longest training string; lengths are drawn uniformly from 1 to this.
                 #[schemars(range(min = 1, max = 1_000_000))]
-                longest_trained: usize = 40,
+                longest_training: usize = 40,
                 /// Length of the longest held-out string; the shortest is one longer than any of training.
                 #[schemars(range(min = 2, max = 1_000_000))]
-                longest: usize = 100,
+                longest_held_out: usize = 100,
             }
         }
     };
@@ -87,8 +87,8 @@ impl<T: Regular> MadeTask for T {
         let [trained, held_out] = Regular::longest(self);
         let message = format!("= {held_out} must be above {trained}, the longest of training");
         let rule = BrokenRule {
-            reads: &["longest_trained"],
-            ..BrokenRule::new("longest", message)
+            reads: &["longest_training"],
+            ..BrokenRule::new("longest_held_out", message)
         };
         let rule = (held_out <= trained).then_some(rule);
         rule.into_iter().chain(Regular::check(self)).collect()
@@ -192,7 +192,7 @@ pub mod testing {
             check_examples(&with(longest));
         }
         for longest in [[40, 40], [40, 39], [40, 2]] {
-            assert_eq!(broken(&with(longest)), ["longest"]);
+            assert_eq!(broken(&with(longest)), ["longest_held_out"]);
         }
     }
 }

@@ -20,7 +20,7 @@ made_task! {
         vocabulary: usize = 16,
         /// Number of symbols to copy.
         #[schemars(range(min = 1))]
-        copied: usize = 16,
+        copied_symbols: usize = 16,
     }
 }
 
@@ -55,33 +55,34 @@ impl MadeTask for SelectiveCopying {
     }
 
     fn check(&self) -> Vec<BrokenRule> {
-        let (copied, most) = (self.copied, self.length.saturating_sub(2) / 2);
-        let message = format!("= {copied} must be at most {most}, which leaves room for a blank");
+        let (copied_symbols, most) = (self.copied_symbols, self.length.saturating_sub(2) / 2);
+        let message =
+            format!("= {copied_symbols} must be at most {most}, which leaves room for a blank");
         let rule = BrokenRule {
             reads: &["length"],
-            ..BrokenRule::new("copied", message)
+            ..BrokenRule::new("copied_symbols", message)
         };
-        Vec::from_iter((copied > most).then_some(rule))
+        Vec::from_iter((copied_symbols > most).then_some(rule))
     }
 
     /// Each blank comes before a symbol drawn at random, so that none is behind the last one, as in the source.
     fn example(&self, _: Split, _: usize, draws: &mut ChaCha8Rng) -> Example {
-        let copied: Vec<u32> = (0..self.copied)
+        let copied_symbols: Vec<u32> = (0..self.copied_symbols)
             .map(|_| draws.gen_range(1..self.blank()))
             .collect();
-        let mut blanks = vec![0; self.copied];
-        for _ in 0..self.length - 2 * self.copied - 1 {
-            blanks[draws.gen_range(0..self.copied as u32) as usize] += 1;
+        let mut blanks = vec![0; self.copied_symbols];
+        for _ in 0..self.length - 2 * self.copied_symbols - 1 {
+            blanks[draws.gen_range(0..self.copied_symbols as u32) as usize] += 1;
         }
         let mut tokens = vec![];
-        for (&symbol, blanks) in copied.iter().zip(blanks) {
+        for (&symbol, blanks) in copied_symbols.iter().zip(blanks) {
             tokens.resize(tokens.len() + blanks, self.blank());
             tokens.push(symbol);
         }
         tokens.push(self.copy());
         let mut targets = vec![PAD; tokens.len()];
         tokens.resize(self.length, self.blank());
-        targets.extend(copied);
+        targets.extend(copied_symbols);
         Example {
             sequence: Sequence { tokens, targets },
             length: self.length,
@@ -100,7 +101,7 @@ mod tests {
         let small = SelectiveCopying {
             length: 12,
             vocabulary: 4,
-            copied: 3,
+            copied_symbols: 3,
             ..SelectiveCopying::default()
         };
         for task in [small, SelectiveCopying::default()] {
@@ -109,15 +110,19 @@ mod tests {
                 for example in drawn(&task, split, 100) {
                     let Sequence { tokens, targets } = &example.sequence;
                     assert_eq!((tokens.len(), targets.len()), (task.length, task.length));
-                    let end = task.length - task.copied;
+                    let end = task.length - task.copied_symbols;
                     let (text, space) = tokens.split_at(end);
                     assert!(space.iter().all(|&token| token == blank));
                     assert_eq!(text[end - 1], copy);
                     assert_ne!(text[end - 2], blank);
-                    let text = text[..end - 1].iter().copied();
-                    let copied: Vec<u32> = text.filter(|&token| token != blank).collect();
-                    assert!(copied.iter().all(|token| (1..blank).contains(token)));
-                    assert_eq!(copied, targets[end..]);
+                    let text = text[..end - 1].iter().copied_symbols();
+                    let copied_symbols: Vec<u32> = text.filter(|&token| token != blank).collect();
+                    assert!(
+                        copied_symbols
+                            .iter()
+                            .all(|token| (1..blank).contains(token))
+                    );
+                    assert_eq!(copied_symbols, targets[end..]);
                     assert!(targets[..end].iter().all(|&target| target == PAD));
                 }
             }
@@ -126,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_smallest_and_largest_settings_draw_examples() {
-        for (length, vocabulary, copied) in [
+        for (length, vocabulary, copied_symbols) in [
             (8, 4, 1),
             (8, 4, 3),
             (9, 4, 3),
@@ -136,12 +141,18 @@ mod tests {
             let task = SelectiveCopying {
                 length,
                 vocabulary,
-                copied,
+                copied_symbols,
                 ..SelectiveCopying::default()
             };
             check_examples(&task);
-            let copied = length / 2;
-            assert_eq!(broken(&SelectiveCopying { copied, ..task }), ["copied"]);
+            let copied_symbols = length / 2;
+            assert_eq!(
+                broken(&SelectiveCopying {
+                    copied_symbols,
+                    ..task
+                }),
+                ["copied_symbols"]
+            );
         }
     }
 
@@ -149,13 +160,13 @@ mod tests {
     /// one after half of them is.
     #[test]
     fn the_draws_have_the_statistics_of_mads_generator() {
-        for (length, copied, first, middle) in [
+        for (length, copied_symbols, first, middle) in [
             (256, 16, (13.974, 3.606), (133.379, 7.404)),
             (64, 4, (13.753, 3.212), (43.27, 3.234)),
         ] {
             let task = SelectiveCopying {
                 length,
-                copied,
+                copied_symbols,
                 ..SelectiveCopying::default()
             };
             let (mut firsts, mut middles) = (vec![], vec![]);
@@ -163,7 +174,7 @@ mod tests {
                 let tokens = example.sequence.tokens.into_iter().enumerate();
                 let mut symbols = tokens.filter(|&(_, token)| token != task.blank());
                 firsts.extend(symbols.next().map(|(at, _)| at as f64));
-                middles.extend(symbols.nth(copied / 2 - 1).map(|(at, _)| at as f64));
+                middles.extend(symbols.nth(copied_symbols / 2 - 1).map(|(at, _)| at as f64));
             }
             check_mean("first", &firsts, first);
             check_mean("middle", &middles, middle);

@@ -8,7 +8,7 @@ use crate::data::vocabulary::Vocabulary;
 /// sentence begins with one, and so is one at the very end, which may have been cut.
 ///
 /// A word is a run of letters, digits, apostrophes and hyphens; it is capitalised if it begins with an upper-case letter.
-/// Only spaces lie between the words of a run. A token counts to a run if all its characters do, spaces at its start aside.
+/// Only spaces lie between the words of a run. A token belongs to a run if all its characters do, ignoring leading spaces.
 pub fn runs(tokens: &[u32], vocabulary: &Vocabulary) -> Vec<Range<usize>> {
     let (mut text, mut ends) = (vec![], vec![]);
     for &token in tokens {

@@ -1,4 +1,4 @@
-//! The next token: over whole documents, or over windows of what is longer than the context.
+//! Next-token prediction (causal language modelling) over whole documents, or over windows of those longer than the context.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::error::Result;
 /// unread: where the first begins is drawn uniformly in each epoch, and the others follow on. What is held out is scored in
 /// full, by windows from the first token on.
 ///
-/// A window sees nothing of those before it, except that its first token is the last that they scored.
+/// No context carries over between windows: the first input token of a window is the last target of the one before.
 pub struct LanguageModel {
     documents: Arc<Documents>,
     settings: ObjectiveSettings,
@@ -29,7 +29,7 @@ pub struct LanguageModel {
 }
 
 impl LanguageModel {
-    /// Builds the task. [`ObjectiveSettings::terminated`] scores a mask behind each document, which teaches the model where
+    /// Builds the task. [`ObjectiveSettings::terminated`] appends a mask as end-of-document token and scores it, which teaches the model where
     /// documents end, except in a stream.
     pub fn new(corpus: &Corpus, settings: ObjectiveSettings, has_prefix: bool) -> Self {
         let documents = corpus.documents(settings.split).clone();

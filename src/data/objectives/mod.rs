@@ -22,6 +22,8 @@ pub struct Objective {
     about: &'static str,
     /// What it learns from.
     pub reads: Reads,
+    /// Whether it corrupts documents, so that before and after can be shown side by side.
+    pub corrupts: bool,
     /// The task of this objective on the documents of a split, or on the training questions.
     task: fn(&Corpus, ObjectiveSettings) -> Result<Box<dyn Task>>,
 }
@@ -55,6 +57,7 @@ static OBJECTIVES: [Objective; 5] = [
         other_names: &["t5", "denoising"],
         about: "a random span moves behind a mask at the end (Raffel et al. 2020, T5, in one sequence)",
         reads: Reads::Documents,
+        corrupts: true,
         task: |corpus, settings| {
             let task = SpanCorruption::new(corpus, settings, Spans::Uniform)?;
             Ok(Box::new(task))
@@ -65,6 +68,7 @@ static OBJECTIVES: [Objective; 5] = [
         other_names: &["salient-spans", "salient-span-masking"],
         about: "span corruption of a run of capitalised words, where an excerpt has one (after the salient spans of Guu et al. 2020, REALM)",
         reads: Reads::Documents,
+        corrupts: true,
         task: |corpus, settings| {
             let task = SpanCorruption::new(corpus, settings, Spans::Entities)?;
             Ok(Box::new(task))
@@ -73,15 +77,17 @@ static OBJECTIVES: [Objective; 5] = [
     Objective {
         name: "language-model",
         other_names: &["lm", "next-token", "causal"],
-        about: "the next token at every position; what is longer than the context is cut into windows",
+        about: "next-token prediction at every position; documents longer than the context window are split into windows",
         reads: Reads::Documents,
+        corrupts: false,
         task: |corpus, settings| Ok(Box::new(LanguageModel::new(corpus, settings, false))),
     },
     Objective {
         name: "prefix-language-model",
         other_names: &["prefix-lm"],
-        about: "the next token behind a prefix of random length (Raffel et al. 2020, T5, §3.2.1, with causal attention over the prefix)",
+        about: "next-token prediction after an unscored prefix of random length (Raffel et al. 2020, T5, §3.2.1, with causal attention over the prefix)",
         reads: Reads::Documents,
+        corrupts: false,
         task: |corpus, settings| Ok(Box::new(LanguageModel::new(corpus, settings, true))),
     },
     Objective {
@@ -89,6 +95,7 @@ static OBJECTIVES: [Objective; 5] = [
         other_names: &["questions", "supervised"],
         about: "the answers to the training questions, or what a made task scores; documents are not read",
         reads: Reads::Answers,
+        corrupts: false,
         task: |corpus, _| answers(corpus),
     },
 ];

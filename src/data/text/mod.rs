@@ -43,11 +43,11 @@ pub struct Text {
     /// `{ tokenizer = FILE }`, the pieces of a Hugging Face `tokenizer.json`. Default: `"characters"`.
     #[serde(default)]
     pub tokens: TokensSpec,
-    /// Share of the documents, drawn by `seed`, or of the end of a stream, that is kept out of training as the split dev.
+    /// Share of the documents, drawn by `seed`, or of the end of a stream, that is held out of training as the dev split (validation set).
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     #[serde(default)]
     pub held_out: f64,
-    /// The same as the split test, besides dev.
+    /// The same for the test split, in addition to the dev split.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     #[serde(default)]
     pub held_out_test: f64,
@@ -227,7 +227,10 @@ impl Text {
         for (part, (key, share)) in (1..).zip(shares) {
             let count = (share * all.len() as f64).round() as usize;
             if share > 0.0 && count == 0 {
-                let message = format!("`data.{key}` = {share} of {} documents is none", all.len());
+                let message = format!(
+                    "`data.{key}` = {share} of {} documents rounds to zero",
+                    all.len()
+                );
                 return Err(Error::config(message)
                     .help("raise it, or split the text into smaller documents"));
             }

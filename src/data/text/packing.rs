@@ -20,7 +20,7 @@ use crate::progress::{Progress, Verbosity};
 /// Larger texts, in bytes, are packed.
 const LARGEST_IN_MEMORY: u64 = 32 << 20;
 
-/// Raise it with every change of what is packed.
+/// Bump it whenever the packed format changes.
 const VERSION: &str = "1";
 
 /// Bytes per length of a document.
@@ -77,7 +77,7 @@ pub(super) fn packed(
     }
     pack(sources, split, tokens, &folder)?;
     open(&folder)?.ok_or_else(|| {
-        let message = format!("{} has changed while it was written", folder.display());
+        let message = format!("{} changed while it was being written", folder.display());
         Error::data(message).help("run again")
     })
 }
@@ -154,7 +154,10 @@ fn open(folder: &Path) -> Result<Option<Encoded>> {
 /// Encodes the text into files, in one pass, or in two where its characters have to be found first.
 fn pack(sources: &SourceFiles, split: DocumentsAre, tokens: &Tokens, folder: &Path) -> Result<()> {
     let size = format!("{:.1} GB", sources.bytes as f64 / 1e9);
-    let note = format!("packing {size} of text, once, into {}", folder.display());
+    let note = format!(
+        "tokenizing {size} of text into {} (done once)",
+        folder.display()
+    );
     Progress::new(Verbosity::Normal).note(&note);
     let vocabulary = match tokens {
         Tokens::Known(vocabulary) => vocabulary.clone(),

@@ -22,7 +22,7 @@ pub struct QuestionsSpec {
     /// Questions that finetuning learns from. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<PathBuf>,
-    /// Questions to evaluate on while choices are made. Default: none.
+    /// Questions for validation and model selection. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dev: Option<PathBuf>,
     /// Questions to evaluate on at the end, with or without answers. Default: none.

@@ -30,7 +30,7 @@ pub(super) fn place(given: &Path, directory: Option<&Path>) -> Result<PathBuf> {
     let places = places.map_or(String::new(), |other| {
         format!(", nor at {}", other.display())
     });
-    let message = format!("there is nothing at {}{places}", path.display());
+    let message = format!("no file or folder at {}{places}", path.display());
     Err(Error::data(message).help("name a file or folder from the working directory, or from the data directory (`--data FOLDER`)"))
 }
 

@@ -156,9 +156,9 @@ fn text_that_is_not_text_is_named_by_file_and_line() {
         "the corpus contains '\u{2047}' (U+2047) in line 2, which stands for the mask"
     );
     let gone = message(b"x", r#"{"documents": "DIR/b.txt"}"#);
-    assert!(gone.starts_with("there is nothing at DIR/b.txt"), "{gone}");
+    assert!(gone.starts_with("no file or folder at DIR/b.txt"), "{gone}");
     let few = message(b"a\nb\n", r#"{"documents": "DIR/a.txt", "held_out": 0.1}"#);
-    assert_eq!(few, "`data.held_out` = 0.1 of 2 documents is none");
+    assert_eq!(few, "`data.held_out` = 0.1 of 2 documents rounds to zero");
 }
 
 #[test]

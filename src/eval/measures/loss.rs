@@ -8,7 +8,7 @@ use super::{Better, Measure, Sums, Unit, Value};
 pub(super) const LOSS: Measure = Measure {
     name: "loss",
     other_names: &["validation-loss", "held-out-loss"],
-    about: "the mean of -ln(p) over the predicted tokens of what is held out, with p the probability of the right token",
+    about: "held-out cross-entropy: the mean of -ln(p) over the predicted tokens, in nats, where p is the probability of the correct token",
     quantity: "held-out loss per token",
     unit: Unit::Nats,
     better: Better::Lower,
@@ -25,7 +25,7 @@ pub(super) const LOSS: Measure = Measure {
 pub(super) const BITS_PER_CHARACTER: Measure = Measure {
     name: "bits-per-character",
     other_names: &["bpc"],
-    about: "the sum of -log2(p) over the predicted tokens of held-out text, divided by its characters",
+    about: "the sum of -log2(p) over the predicted tokens of held-out text, divided by the number of characters in those tokens",
     quantity: "held-out loss per character",
     unit: Unit::Bits,
     needs_text: true,
@@ -40,7 +40,7 @@ pub(super) const BITS_PER_CHARACTER: Measure = Measure {
 pub(super) const BITS_PER_BYTE: Measure = Measure {
     name: "bits-per-byte",
     other_names: &["bpb"],
-    about: "the sum of -log2(p) over the predicted tokens of held-out text, divided by its bytes of UTF-8",
+    about: "the sum of -log2(p) over the predicted tokens of held-out text, divided by the number of UTF-8 bytes in those tokens",
     quantity: "held-out loss per byte",
     unit: Unit::Bits,
     needs_text: true,
@@ -57,7 +57,7 @@ pub(super) const BITS_PER_BYTE: Measure = Measure {
 pub(super) const PERPLEXITY: Measure = Measure {
     name: "perplexity",
     other_names: &["ppl"],
-    about: "e to the power of the loss: of how many equally probable tokens the model is as unsure (Jelinek et al. 1977)",
+    about: "exp(loss): the number of equally likely tokens that would leave the model as uncertain (Jelinek et al. 1977)",
     quantity: "held-out perplexity per token",
     unit: Unit::Tokens,
     value: Value::Ratio(Sums {

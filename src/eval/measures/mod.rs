@@ -16,6 +16,7 @@ mod unit;
 use crate::kinds::{Listed, Named};
 use crate::metrics::rows::{HeldOutRow, PredictionRow};
 use crate::metrics::statistics::Estimate;
+use crate::progress::thousands;
 
 pub use brier_score::BRIER_SCORE;
 pub use exact_match::EXACT_MATCH;
@@ -223,6 +224,16 @@ impl Measure {
             "" => self.quantity.to_owned(),
             symbol => format!("{} ({symbol})", self.quantity),
         }
+    }
+
+    /// A number of what it counts, in words: `1 question`, `60 questions`.
+    pub fn counted(&self, count: usize) -> String {
+        let plural = if count == 1 {
+            self.counts.trim_end_matches('s')
+        } else {
+            self.counts
+        };
+        format!("{} {plural}", thousands(count))
     }
 
     /// Its name as a heading: `Questions answered right`.

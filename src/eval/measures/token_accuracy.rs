@@ -7,8 +7,8 @@ use super::{Better, Measure, Unit, Value};
 pub const TOKEN_ACCURACY: Measure = Measure {
     name: "token-accuracy",
     other_names: &["scored-token-accuracy"],
-    about: "the share of the scored tokens of what is held out that the model finds most probable, with Wilson's interval",
-    quantity: "scored tokens predicted right",
+    about: "top-1 accuracy: the share of scored held-out tokens to which the model assigns the highest probability, with Wilson's interval",
+    quantity: "scored tokens predicted correctly",
     unit: Unit::Fraction,
     better: Better::Higher,
     needs_probability: false,

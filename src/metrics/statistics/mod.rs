@@ -19,7 +19,7 @@ pub use calibration::{
 pub use paired::{mcnemar_exact, paired_difference_95};
 pub use proportion::{wilson_95, wilson_95_of};
 pub use ranking::auroc;
-pub use resampling::{bootstrap_95, ece_under_calibration};
+pub use resampling::{LEAST_RESAMPLED, bootstrap_95, ece_under_calibration};
 pub use seeds::{Estimate, Interval, IntervalKind, OverSeeds, over_seeds};
 pub use sign_flip::{holm, sign_flip_exact};
 pub use student::{t_interval_95, t_interval_95_within};

@@ -7,7 +7,7 @@ use super::calibration::{ScoredAnswer, equal_width_bins, expected_calibration_er
 use super::{Estimate, Interval, IntervalKind, mean};
 
 /// Smallest sample that is resampled; smaller ones do not represent their population.
-const LEAST: usize = 10;
+pub const LEAST_RESAMPLED: usize = 10;
 
 const SAMPLES: usize = 1000;
 
@@ -24,7 +24,7 @@ pub fn bootstrap_95<T: Copy>(
     seed: u64,
     statistic: impl Fn(&[T]) -> Option<f64>,
 ) -> Option<(f64, f64)> {
-    if sample.len() < LEAST {
+    if sample.len() < LEAST_RESAMPLED {
         return None;
     }
     let mut draws = ChaCha8Rng::seed_from_u64(seed);

@@ -8,7 +8,7 @@ use crate::eval::measures::{Evaluated, Measure, total};
 use crate::kinds::{Listed as _, Named};
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::statistics::{
-    Estimate, mcnemar_exact, mean, paired_difference_95, t_interval_95_within,
+    Estimate, LEAST_RESAMPLED, mcnemar_exact, mean, paired_difference_95, t_interval_95_within,
 };
 
 /// The pairs of finished runs, and notes on runs without a partner.
@@ -118,7 +118,9 @@ fn paired_difference(measure: &Measure, a: &Evaluated, b: &Evaluated) -> Option<
             Some(measure.ratio([sum_b, weight_b])? - measure.ratio([sum_a, weight_a])?)
         };
         let Estimate { value, interval } = Estimate::bootstrapped(&sums, SEED, difference)?;
-        (value, interval.map(|one| (one.low, one.high))?)
+        // Without an interval all items agree, or they are too few.
+        let ends = interval.map_or((value, value), |one| (one.low, one.high));
+        (sums.len() >= LEAST_RESAMPLED).then_some((value, ends))?
     };
     Some(PairedDifference {
         questions: a.len(),

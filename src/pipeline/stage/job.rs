@@ -110,7 +110,7 @@ impl Inputs<'_> {
         }
         if corpus.documents(split).is_empty() {
             let message = format!("no document of the split {:?} is held out", split.name());
-            let help = "set `data.held_out`, or remove measures of what is held out from `evaluate.measures`";
+            let help = "set `data.held_out`, or remove held-out measures from `evaluate.measures`";
             return Err(Error::config(message).help(help));
         }
         let unmixed = settings.pretrain.clone().map(|spec| PretrainSpec {
@@ -120,7 +120,7 @@ impl Inputs<'_> {
         match unmixed.filter(|spec| spec.reads(Reads::Documents)) {
             Some(spec) => spec.task(corpus, split, &settings.model, SEED),
             None => {
-                let message = "what is held out is scored by the objective of `[pretrain]`, which must read documents";
+                let message = "held-out documents are scored with the objective of `[pretrain]`, which must read documents";
                 Err(Error::config(message))
             }
         }

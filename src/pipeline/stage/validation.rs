@@ -1,4 +1,4 @@
-//! Validation while a stage trains: how well the model predicts the split dev, and what follows from it.
+//! Validation during training: scores on the dev split, best weights and early stopping.
 
 use crate::config::schema::{KeptWeights, ValidateSpec};
 use crate::data::ragged::Sequence;
@@ -102,7 +102,7 @@ impl<'a> Validation<'a> {
         Ok(())
     }
 
-    /// A value such that the lower, the better.
+    /// The measure, negated if higher is better, so that lower is always better.
     pub fn cost(&self, row: &ValidationRow) -> f64 {
         match self.measure.better {
             Better::Lower => row.value,

@@ -60,7 +60,9 @@ impl Work<'_> {
                 let examples = (0..task.len().min(EXAMPLES)).map(|i| task.example(1, i));
                 let examples = examples.filter_map(Result::transpose);
                 let examples: Vec<CorruptionRow> = examples.collect::<Result<_>>()?;
-                table::write(&self.folder.file(&CORRUPTION_EXAMPLES), &examples)?;
+                if spec.corrupts() {
+                    table::write(&self.folder.file(&CORRUPTION_EXAMPLES), &examples)?;
+                }
                 let kind = TrainingStage::Pretrain;
                 self.fit(kind, spec.training(), inputs, task.as_ref(), from)?;
             }
@@ -245,7 +247,7 @@ impl Work<'_> {
         let value = measure.unit.show(best.value);
         let plural = if count == 1 { "" } else { "s" };
         let ended = match validation.verdict() {
-            Some(why) => format!("; ended by `{why}`"),
+            Some(why) => format!("; stopped early by `{why}`"),
             None => String::new(),
         };
         let detail = format!(
@@ -351,7 +353,7 @@ pub fn start_from(
     let trained_on = Vocabulary::from_notes(&notes).map_err(|e| e.in_file(file))?;
     if trained_on.is_some_and(|other| other != corpus.vocabulary) {
         return Err(Error::data(format!(
-            "{} was trained with other tokens than the data has",
+            "{} was trained with a different vocabulary or tokenizer than the data has",
             file.display()
         ))
         .help("use weights that were trained on the same corpus"));

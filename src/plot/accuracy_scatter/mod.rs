@@ -51,7 +51,7 @@ impl Plot for AccuracyScatter {
 
     const NAME: &'static str = "accuracy-scatter";
     const SHOWS: &'static str = "a measure of each point, such as accuracy, against its parameters, its step time, or a numeric key of the sweep";
-    const NEEDS: Need = Need::JudgedAnswers;
+    const NEEDS: Need = Need::ModelScores;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[
         |points, label| tests::made_up(points, label, 1),

@@ -70,7 +70,7 @@ impl Plot for EffectsFigure {
 
     const NAME: &'static str = "effects";
     const SHOWS: &'static str = "how much each swept key changes a measure, such as accuracy, averaged over the others, and the largest two-way interactions, with 95 % intervals";
-    const NEEDS: Need = Need::JudgedPairs;
+    const NEEDS: Need = Need::ModelPairs;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[
         |points, label| tests::one_long_factor(points, label, 3),
@@ -453,10 +453,9 @@ impl EffectsFigure {
         let runs = plural(points * self.seeds.len(), "run", "runs");
         let questions = match (self.questions.first(), self.questions.last()) {
             (Some(few), Some(many)) if few < many => {
-                format!("{} to {} questions", count(*few), count(*many))
+                format!("{} to {}", count(*few), self.measure.0.counted(*many))
             }
-            (Some(all), _) => plural(*all, "question", "questions"),
-            _ => "no questions".to_owned(),
+            (all, _) => self.measure.0.counted(all.copied().unwrap_or(0)),
         };
         let seeds = text::seeds(&self.seeds);
         format!(
@@ -488,7 +487,8 @@ impl EffectsFigure {
         let effects = match self.effects.effects.len() {
             1 => {
                 return format!(
-                    "Line: 95 % t-interval, {freedom}, residual standard deviation {deviation}; over seeds, not over questions."
+                    "Line: 95 % t-interval, {freedom}, residual standard deviation {deviation}; over seeds, not over {}.",
+                    self.measure.0.counts
                 );
             }
             effects => count(effects),
@@ -496,7 +496,8 @@ impl EffectsFigure {
         format!(
             "Thick line: 95 % t-interval of each effect, not adjusted for multiple comparisons; thin line: 95 % for all {effects} effects \
              together (Bonferroni); {freedom}, residual standard deviation {deviation}. Coloured: the thin line misses 0. \
-             Both intervals cover variation over seeds, not over questions."
+             Both intervals cover variation over seeds, not over {}.",
+            self.measure.0.counts
         )
     }
 }

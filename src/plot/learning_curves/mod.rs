@@ -340,8 +340,8 @@ impl LearningCurves {
         }
         if curves.iter().any(|curve| curve.kind == Kind::Validation) {
             caption.say(match styles.is_crowd() {
-                true => "The CSV has the loss on the held-out split dev.",
-                false => "Dots: loss on the held-out split dev.",
+                true => "The CSV has the validation loss (dev split).",
+                false => "Dots: validation loss (dev split).",
             });
         }
         if frame.beyond > 0 {

@@ -24,7 +24,10 @@ fn a_made_task_is_judged_by_its_scored_tokens() {
         said.err
     );
     let out = said.done();
-    assert!(out.contains(": scored tokens predicted right "), "{out}");
+    assert!(
+        out.contains(": scored tokens predicted correctly "),
+        "{out}"
+    );
     let summary = read(&lab.path("r/parity/summary.csv"));
     assert_eq!(column(&summary, "measure"), ["token-accuracy"; 2]);
     assert_eq!(column(&summary, "questions"), ["40"; 2]);
@@ -44,14 +47,14 @@ fn a_made_task_is_judged_by_its_scored_tokens() {
     let [one, other] = ["seed-1", "seed-2"].map(|seed| point.join(seed).display().to_string());
     let compared = lab.attnlab(&["compare", &one, &other]).done();
     assert!(
-        compared.contains("scored tokens predicted right"),
+        compared.contains("scored tokens predicted correctly"),
         "{compared}"
     );
     assert!(compared.contains("B - A"), "{compared}");
     let report = lab.text("report.html");
     lab.attnlab(&["report", &file, "--results", &results, "--out", &report])
         .done();
-    assert!(read(std::path::Path::new(&report)).contains("Scored tokens predicted right"));
+    assert!(read(std::path::Path::new(&report)).contains("Scored tokens predicted correctly"));
 
     let shown = lab
         .attnlab(&["data", "show", &file, "--results", &results])
@@ -68,21 +71,24 @@ fn a_made_task_that_does_not_fit_is_refused_by_name() {
     let file = parity(&lab, "seeds = [1]");
     for (set, expected) in [
         (
-            "data.longest=200",
+            "data.longest_held_out=200",
             "an example of \"parity\" has 201 tokens, `model.context` is 128",
         ),
-        ("data.longest=6", "`data.longest` = 6 must be "),
+        (
+            "data.longest_held_out=6",
+            "`data.longest_held_out` = 6 must be ",
+        ),
         (
             "pretrain.objective=\"language-model\"",
             "learns from documents, but \"parity\" data has none",
         ),
         (
             "evaluate.measures=[\"exact-match\"]",
-            "lists \"exact-match\", which judges answers, but \"parity\" data has none",
+            "lists \"exact-match\", which needs answers to questions, but \"parity\" data has none",
         ),
         (
             "evaluate.measures=[\"bits-per-byte\"]",
-            "lists \"bits-per-byte\", which is of held-out text, but \"parity\" data has none",
+            "lists \"bits-per-byte\", which needs text, but \"parity\" data has none",
         ),
         (
             "evaluate.constant_answer=\"even\"",
