@@ -7,9 +7,9 @@
 //!    a suite ─ config::load_suite, under a profile ─ [Experiment], one after the other ─ one report
 //!    stage ─ key: BLAKE3 of settings read, inputs, code ─┬─ its results are there: reused
 //!                                                        └─ execute, from its last checkpoint
-//!    execute ─ model::registry ─ Box<dyn Trainable> ┐
-//!    execute ─ data.open ─────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
-//!    weights ─ eval ─ predictions/*.tsv, attention_maps.csv
+//!    execute ─ model::registry ─ Box<dyn Trainable> ─────┐
+//!    execute ─ data.open ─ Corpus ─ objective ─ dyn Task ┴─ train::fit ─ metrics.csv, validation.csv ─ weights
+//!    weights ─ eval ─ predictions/*.tsv, held_out/*.csv, attention_maps.csv
 //! explore ─ CurveRow*, SampleRow* ─ curves.csv, samples.csv  (no data, no model)
 //! results of stages ─ assemble ─ the folder of the run
 //! metrics.csv, predictions/*.tsv, … ┬ pipeline::summary ─ summary.csv, findings.csv; plot ─ SVG + PNG + CSV
@@ -28,11 +28,11 @@
 //! | [`config`] | reads TOML into typed settings and reports every mistake with its line; [`config::schema`] is the manual; a [`config::Suite`] is several experiments |
 //! | [`kinds`] | tables whose `kind` says which further keys they have; [`data::KINDS`] and [`plot::KINDS`] list the kinds, each a module of its own |
 //! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::each`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on, and the [`metrics::artefacts`] that it makes |
-//! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
+//! | [`data`] | the kinds of data (made-up biographies, the assignment's corpus, your own text, made tasks), what a token is, [`data::objectives`], ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function, [`train::schedule`]; the model applies it in `ops::adamw` |
 //! | [`model`] | [`model::Trainable`], its only interface; behind it `gpt.rs`, blocks, the layouts of attention, weights |
 //! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::decoding` is the interface of incremental decoding (`ops::attention::kv_cache` is the KV cache); `ops::cuda` (built with that feature) is the GPU itself |
-//! | [`eval`] | batched decoding, [`eval::measures`] of answers, where heads look, scores of text |
+//! | [`eval`] | batched decoding, scores of held-out data, [`eval::measures`] of both, where heads look, scores of text |
 //! | [`explore`] | question 1 of the assignment as arithmetic: what an attention head can do |
 //! | [`metrics`] | the rows of every table, CSV, intervals; [`metrics::measured::Measured`]: the finished runs from which tables and figures are made |
 //! | [`plot`] | figures from numbers; fonts are built in |
@@ -63,7 +63,7 @@
 //! * No step with a loss or gradient that is not finite changes a weight, and no weight, logit or number
 //!   of a table that is not finite becomes part of a result.
 //! * Numbers reported by others are never shown as ours: `reported` has its own rows and markers.
-//! * `dfdx` appears only in [`model`] and [`ops`], `toml` only in [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `askama`,
+//! * `dfdx` appears only in [`model`] and [`ops`], `toml` only in [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `tokenizers` only in [`data`], `askama`,
 //!   `base64` and `roxmltree` only in [`mod@report`], `clap` and `clap_complete` only in [`cli`]; `ops`
 //!   knows no model, `train` no dimension, `plot` and `report` neither model nor data, `explore` no model; `unsafe`
 //!   stands only in `ops`. A test reads the source and holds to it.
@@ -82,7 +82,7 @@
 //! `safetensors` holds weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with
 //! `serde-aux` for the header of an empty one; `statrs` has Student's quantiles and logarithms of
 //! binomials. `ureq` fetches data, `sha2` checks it and draws searches (with `libm`, whose logarithms
-//! are the same on all platforms), `blake3` names stages and seals checkpoints, `directories` knows where
+//! are the same on all platforms), `tokenizers` splits text as the `tokenizer.json` of a pretrained model says, `blake3` names stages and seals checkpoints, `directories` knows where
 //! data goes, `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress
 //! as wide as `console` says the terminal is, `signal-hook` hears the user; `jiff` and `sysinfo` tell
 //! time and machine to the provenance, and `sysinfo` whether the holder of a lock is still running.

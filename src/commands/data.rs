@@ -4,17 +4,18 @@ use super::{count, print, thousands};
 use crate::cli::{DataArgs, ExperimentArgs};
 use crate::config;
 use crate::config::schema::{Settings, default_excerpt};
+use crate::data::directory::data_directory;
 use crate::data::fetch::fetch_cs224n;
 use crate::data::objectives::{Answering, Objective, ObjectiveSettings};
 use crate::data::vocabulary::Vocabulary;
-use crate::data::{Corpus, Split, Task, cs224n};
+use crate::data::{Corpus, Split, Task};
 use crate::error::Result;
 use crate::kinds::{Listed as _, Named};
 use crate::plot;
 use crate::progress::{Progress, Verbosity};
 
 pub fn fetch(from: &str, args: &DataArgs) -> Result<()> {
-    let into = cs224n::destination(args.directory.as_deref())?;
+    let into = data_directory(args.directory.as_deref())?;
     let place = fetch_cs224n(from, &into, &Progress::new(Verbosity::Normal))?;
     print(format!("cs224n: {}", place.display()))
 }
@@ -33,7 +34,7 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     let seed = experiment.seeds[0];
     let mut corrupted = vec![];
     for (objective, task) in objectives(&corpus, settings, seed)? {
-        let name = objective.0.name().replace('-', " ");
+        let name = objective.replace('-', " ");
         print(format!(
             "\n{name}, as in pretraining (x: input, y: targets):"
         ))?;
@@ -96,7 +97,8 @@ fn described(corpus: &Corpus) -> Vec<String> {
     } else {
         " (without answers)"
     };
-    if !corpus.train.is_empty() {
+    let splits = [&corpus.train, &corpus.dev, &corpus.test];
+    if splits.iter().any(|questions| !questions.is_empty()) {
         lines.push(format!(
             "questions: {train} train, {dev} dev, {test} test{answers}"
         ));
@@ -119,7 +121,7 @@ fn objectives(
     corpus: &Corpus,
     settings: &Settings,
     seed: u64,
-) -> Result<Vec<(Named<Objective>, Box<dyn Task>)>> {
+) -> Result<Vec<(&'static str, Box<dyn Task>)>> {
     let model = &settings.model;
     let (all, shown) = match &settings.pretrain {
         Some(spec) => {
@@ -139,6 +141,6 @@ fn objectives(
             (vec![Named(&Objective::all()[0])], shown)
         }
     };
-    let task = |one: Named<Objective>| Ok((one, one.0.task(corpus, shown)?));
+    let task = |one: Named<Objective>| Ok((one.0.name(), one.0.task(corpus, shown)?));
     all.into_iter().map(task).collect()
 }

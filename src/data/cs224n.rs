@@ -3,24 +3,20 @@
 //!
 //! The text is CC BY-SA and not part of this program: users fetch it, and the checksums here verify it.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::checksum::{HELP, SourceFile};
+use super::directory::data_directory;
 use super::questions::{Rows, parse};
 use super::vocabulary::Vocabulary;
 use super::{Corpus, DataSource, Question};
-use crate::config::home;
 use crate::error::{Error, Kind as ErrorKind, Result};
 
 /// Name of the folder that contains the files.
 pub const FOLDER: &str = "cs224n";
-
-/// The environment variable that names the data directory.
-const DIRECTORY_VARIABLE: &str = "ATTNLAB_DATA";
 
 /// Sentences, one document per line.
 pub const TEXT: SourceFile = SourceFile {
@@ -79,32 +75,9 @@ impl DataSource for Cs224n {
     }
 }
 
-/// The folder with the files: the [`destination`] itself, or `cs224n/` in it.
+/// The folder with the files: the data directory itself, or `cs224n/` in it.
 pub fn locate(directory: Option<&Path>) -> Result<PathBuf> {
-    folder_in(&destination(directory)?)
-}
-
-/// The data directory into which files are fetched: `directory`, else `$ATTNLAB_DATA`, else the user's cache
-/// directory.
-pub fn destination(directory: Option<&Path>) -> Result<PathBuf> {
-    let cache = directories::ProjectDirs::from("", "", "attnlab");
-    let cache = cache.map(|dirs| dirs.cache_dir().to_owned());
-    data_directory(directory, std::env::var_os(DIRECTORY_VARIABLE), cache)
-}
-
-/// The first of the three that is set; an empty variable counts as unset.
-fn data_directory(
-    given: Option<&Path>,
-    variable: Option<OsString>,
-    cache: Option<PathBuf>,
-) -> Result<PathBuf> {
-    let variable = variable.filter(|value| !value.is_empty());
-    let variable = variable.map(|value| home::expand(Path::new(&value)));
-    let variable = variable.transpose();
-    let variable =
-        variable.map_err(|cause| Error::data(format!("{DIRECTORY_VARIABLE}: {cause}")))?;
-    let chosen = given.map(Path::to_owned).or(variable).or(cache);
-    chosen.ok_or_else(|| Error::data("no home directory to look for data in").help(HELP))
+    folder_in(&data_directory(directory)?)
 }
 
 /// `cs224n` in `directory`, or else `directory` itself if it contains one of the files.
@@ -207,19 +180,5 @@ mod tests {
         let inner = directory.path().join(FOLDER);
         fs::create_dir(&inner).expect("made");
         assert_eq!(found(), inner);
-    }
-
-    #[test]
-    fn the_option_wins_over_the_variable_and_this_over_the_cache() {
-        let path = |name: &str| Some(PathBuf::from(name));
-        let chosen = |given: Option<&str>, variable: Option<&str>, cache| {
-            data_directory(given.map(Path::new), variable.map(OsString::from), cache)
-        };
-        assert_eq!(chosen(Some("a"), Some("b"), path("c")).ok(), path("a"));
-        assert_eq!(chosen(None, Some("b"), path("c")).ok(), path("b"));
-        assert_eq!(chosen(None, Some(""), path("c")).ok(), path("c"));
-        assert_eq!(chosen(None, None, path("c")).ok(), path("c"));
-        let error = chosen(None, None, None).expect_err("nowhere").to_string();
-        assert!(error.starts_with("error: no home directory to look for data in\n"));
     }
 }

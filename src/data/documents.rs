@@ -1,7 +1,7 @@
 //! Documents as token ids: in memory, or packed in a file that is read piece by piece.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::checksum;
 use super::packed::PackedIds;
@@ -18,6 +18,8 @@ pub struct Documents {
     lengths: Vec<u32>,
     /// Whether they are pieces of one running text: none of them ends where a thought does.
     pub is_stream: bool,
+    /// See [`Self::identity`], once it is known.
+    identity: OnceLock<String>,
 }
 
 enum Ids {
@@ -40,44 +42,56 @@ impl Documents {
         texts: impl IntoIterator<Item = &'a str>,
         vocabulary: &Vocabulary,
     ) -> Result<Self> {
-        let (mut ids, mut starts, mut lengths) = (vec![], vec![], vec![]);
+        let (mut ids, mut lengths) = (vec![], vec![]);
         for text in texts {
             let own = vocabulary.encode(text)?;
-            starts.push(ids.len() as u64);
             lengths.push(own.len() as u32);
             ids.extend(own);
         }
-        Ok(Self {
-            ids: Arc::new(Ids::Memory(ids)),
-            starts,
-            lengths,
-            is_stream: false,
-        })
+        Ok(Self::of_ids(ids, lengths))
     }
 
-    /// Documents of these lengths that lie one after another in a packed file.
+    /// Documents of these lengths that lie one after another.
+    pub fn of_ids(ids: Vec<u32>, lengths: Vec<u32>) -> Self {
+        Self::new(Ids::Memory(ids), lengths)
+    }
+
+    /// The same in a packed file.
     pub fn packed(ids: PackedIds, lengths: Vec<u32>) -> Self {
+        Self::new(Ids::File(ids), lengths)
+    }
+
+    fn new(ids: Ids, lengths: Vec<u32>) -> Self {
         let mut end = 0;
         let start = |&length: &u32| {
             end += u64::from(length);
             end - u64::from(length)
         };
         Self {
-            ids: Arc::new(Ids::File(ids)),
+            ids: Arc::new(ids),
             starts: lengths.iter().map(start).collect(),
             lengths,
             is_stream: false,
+            identity: OnceLock::new(),
         }
     }
 
     /// Those documents whose indices, from 0, are wanted.
     pub fn only(&self, mut is_wanted: impl FnMut(usize) -> bool) -> Self {
-        let wanted: Vec<usize> = (0..self.len()).filter(|&one| is_wanted(one)).collect();
+        let wanted = (0..self.len()).filter(|&one| is_wanted(one));
+        let wanted: Vec<u32> = wanted.map(|one| one as u32).collect();
         Self {
             ids: self.ids.clone(),
-            starts: wanted.iter().map(|&one| self.starts[one]).collect(),
-            lengths: wanted.iter().map(|&one| self.lengths[one]).collect(),
+            starts: wanted
+                .iter()
+                .map(|&one| self.starts[one as usize])
+                .collect(),
+            lengths: wanted
+                .iter()
+                .map(|&one| self.lengths[one as usize])
+                .collect(),
             is_stream: self.is_stream,
+            identity: OnceLock::new(),
         }
     }
 
@@ -88,6 +102,7 @@ impl Documents {
             starts: vec![range.start],
             lengths: vec![(range.end - range.start) as u32],
             is_stream: true,
+            identity: OnceLock::new(),
         }
     }
 
@@ -154,6 +169,14 @@ impl Documents {
     /// # Errors
     /// They cannot be read.
     pub fn identity(&self, vocabulary: &Vocabulary) -> Result<String> {
+        if let Some(known) = self.identity.get() {
+            return Ok(known.clone());
+        }
+        let found = self.find_identity(vocabulary)?;
+        Ok(self.identity.get_or_init(|| found).clone())
+    }
+
+    fn find_identity(&self, vocabulary: &Vocabulary) -> Result<String> {
         match &*self.ids {
             Ids::File(file) => {
                 let places = self.starts.iter().zip(&self.lengths);

@@ -26,6 +26,7 @@ use vocabulary::Vocabulary;
 pub mod batches;
 pub mod checksum;
 pub mod cs224n;
+pub mod directory;
 pub mod documents;
 pub mod fetch;
 pub(crate) mod generator;

@@ -52,13 +52,12 @@ impl Vocabulary {
     /// The text contains one of the two characters that stand for padding and mask.
     pub fn of(text: &str) -> Result<Self> {
         for (i, line) in text.split('\n').enumerate() {
-            if let Some(at) = line.find([PAD_CHARACTER, MASK_CHARACTER]) {
-                let (c, role) = match line[at..].starts_with(PAD_CHARACTER) {
-                    true => (PAD_CHARACTER, "padding"),
-                    false => (MASK_CHARACTER, "the mask"),
-                };
-                let place = format!("the corpus contains {} in line {}", shown(c), i + 1);
-                return Err(Error::data(format!("{place}, which stands for {role}")));
+            if let Some(error) = line.chars().find_map(|c| Self::check_character(c).err()) {
+                let message = error.message();
+                return Err(Error::data(format!(
+                    "the corpus, line {}: {message}",
+                    i + 1
+                )));
             }
         }
         let mut characters: Vec<char> = text.chars().collect();
@@ -67,14 +66,29 @@ impl Vocabulary {
         Ok(Self::Characters(characters.into()))
     }
 
-    /// The pieces of a `tokenizer.json`, given its text.
+    /// Refuses the two characters that stand for padding and mask.
+    ///
+    /// # Errors
+    /// It is one of them.
+    pub fn check_character(c: char) -> Result<()> {
+        let role = match c {
+            PAD_CHARACTER => "padding",
+            MASK_CHARACTER => "the mask",
+            _ => return Ok(()),
+        };
+        Err(Error::data(format!("{} stands for {role}", shown(c))))
+    }
+
+    /// The pieces of a `tokenizer.json`, given its text. Truncation and padding that the file asks for are not done, since
+    /// documents are read whole.
     ///
     /// # Errors
     /// The text is not that of a tokenizer.
     pub fn of_tokenizer(json: String) -> Result<Self> {
-        let tokenizer = json.parse::<Tokenizer>();
-        let tokenizer =
-            tokenizer.map_err(|cause| Error::data(format!("not a tokenizer: {cause}")))?;
+        let refused = |cause| Error::data(format!("not a tokenizer: {cause}"));
+        let mut tokenizer = json.parse::<Tokenizer>().map_err(refused)?;
+        tokenizer.with_truncation(None).map_err(refused)?;
+        tokenizer.with_padding(None);
         Ok(Self::Tokenizer(Arc::new(Pieces { tokenizer, json })))
     }
 
@@ -83,7 +97,11 @@ impl Vocabulary {
         match self {
             Self::Characters(characters) => characters.len() + SPECIAL as usize,
             Self::Bytes => 256 + SPECIAL as usize,
-            Self::Tokenizer(pieces) => pieces.tokenizer.get_vocab_size(true) + SPECIAL as usize,
+            Self::Tokenizer(pieces) => {
+                // Ids may leave gaps.
+                let ids = pieces.tokenizer.get_vocab(true).into_values();
+                ids.max().map_or(0, |greatest| greatest as usize + 1) + SPECIAL as usize
+            }
             Self::Symbols(symbols) => symbols.len(),
         }
     }
@@ -211,13 +229,31 @@ impl Pieces {
     /// The text of a piece. A piece of a byte-level tokenizer stands for bytes, of which some are part of a character.
     fn bytes(&self, piece: u32) -> Vec<u8> {
         let text = self.tokenizer.id_to_token(piece).unwrap_or_default();
-        let is_byte_level =
-            |decoder: &DecoderWrapper| matches!(decoder, DecoderWrapper::ByteLevel(_));
         if self.tokenizer.get_decoder().is_some_and(is_byte_level) {
             return text.chars().filter_map(byte_of).collect();
         }
+        // What byte fallback writes for a byte that no piece has.
+        let byte = text
+            .strip_prefix("<0x")
+            .and_then(|rest| rest.strip_suffix('>'));
+        if let Some(byte) = byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            return vec![byte];
+        }
+        let text = text
+            .strip_prefix("##")
+            .filter(|rest| !rest.is_empty())
+            .unwrap_or(&text);
         // What SentencePiece writes for a space.
         text.replace('\u{2581}', " ").into_bytes()
+    }
+}
+
+/// Whether pieces stand for bytes.
+fn is_byte_level(decoder: &DecoderWrapper) -> bool {
+    match decoder {
+        DecoderWrapper::ByteLevel(_) => true,
+        DecoderWrapper::Sequence(several) => several.get_decoders().iter().any(is_byte_level),
+        _ => false,
     }
 }
 
@@ -309,11 +345,11 @@ mod tests {
     fn a_corpus_with_a_special_character_is_refused() {
         assert_eq!(
             message(Vocabulary::of("a\nb⁇c")),
-            "error: the corpus contains '⁇' (U+2047) in line 2, which stands for the mask"
+            "error: the corpus, line 2: '⁇' (U+2047) stands for the mask"
         );
         assert_eq!(
             message(Vocabulary::of("□")),
-            "error: the corpus contains '□' (U+25A1) in line 1, which stands for padding"
+            "error: the corpus, line 1: '□' (U+25A1) stands for padding"
         );
     }
 }

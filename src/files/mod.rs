@@ -256,7 +256,14 @@ pub fn checksum(bytes: &[u8]) -> String {
 /// # Errors
 /// Missing, unreadable, or not UTF-8 text (with the offset of the first bad byte), as `kind`.
 pub fn read_text(kind: Kind, path: &Path) -> Result<String> {
-    let bytes = read(kind, path)?;
+    text_of(kind, path, read(kind, path)?)
+}
+
+/// As [`read_text`], from the bytes of the file at `path`.
+///
+/// # Errors
+/// They are not UTF-8 text.
+pub fn text_of(kind: Kind, path: &Path, bytes: Vec<u8>) -> Result<String> {
     let fail = |cause: String| Error::io(kind, "read", path, cause);
     if is_utf16(&bytes) {
         return Err(fail("UTF-16 text, not UTF-8".to_owned()).help("save it as UTF-8"));

@@ -18,6 +18,11 @@ impl ForeignTable {
     pub fn parse(text: &str, separator: u8) -> Result<Self, (u64, String)> {
         // The reader counts a CR and the LF behind it as ends of two different records.
         let text = text.replace("\r\n", "\n");
+        for (line, fields) in (1..).zip(text.split('\n')) {
+            if let Some(what) = wrong_quote(fields, separator) {
+                return Err((line, what.to_owned()));
+            }
+        }
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(separator)
             .flexible(true)
@@ -31,10 +36,6 @@ impl ForeignTable {
             let fields: Vec<String> = record.iter().map(|field| field.trim().to_owned()).collect();
             if fields.iter().all(String::is_empty) {
                 continue;
-            }
-            if fields.iter().any(|field| field.contains('\n')) {
-                let what = "a field that begins with a quote goes on over the end of its line";
-                return Err((line, what.to_owned()));
             }
             if fields.len() != header.len() {
                 let (own, columns) = (fields.len(), header.len());
@@ -52,6 +53,25 @@ impl ForeignTable {
     /// The number of a column, from 0.
     pub fn column(&self, name: &str) -> Option<usize> {
         self.header.iter().position(|own| own == name)
+    }
+}
+
+/// What is wrong with the quotes of a line, if anything. A quote within a field that does not begin with one is text.
+fn wrong_quote(line: &str, separator: u8) -> Option<&'static str> {
+    let mut rest = line;
+    loop {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let doubled = quoted.replace("\"\"", "\u{0}\u{0}");
+            let Some(end) = doubled.find('"') else {
+                return Some("a field begins with a quote and does not end with one");
+            };
+            rest = &quoted[end + 1..];
+            if !rest.is_empty() && !rest.starts_with(char::from(separator)) {
+                return Some("a quoted field goes on behind its closing quote");
+            }
+        }
+        let next = rest.find(char::from(separator))?;
+        rest = &rest[next + 1..];
     }
 }
 
@@ -74,7 +94,12 @@ mod tests {
         let wrong = |text: &str| ForeignTable::parse(text, b',').expect_err("refused");
         let columns = "the row has 3 columns, the header has 2";
         assert_eq!(wrong("a,b\n1,2\n1,2,3\n"), (3, columns.to_owned()));
-        let open = "a field that begins with a quote goes on over the end of its line";
+        let open = "a field begins with a quote and does not end with one";
         assert_eq!(wrong("a,b\n1,\"2\n3,4\n"), (2, open.to_owned()));
+        assert_eq!(wrong("a,b\n1,2\n3,\"4"), (3, open.to_owned()));
+        let behind = "a quoted field goes on behind its closing quote";
+        assert_eq!(wrong("a,b\n\"Where\" was,Lima\n"), (2, behind.to_owned()));
+        let fine = ForeignTable::parse("a,b\n5\" long,\"\"\"\"\n", b',').expect("a table");
+        assert_eq!(fine.rows[0].1, ["5\" long", "\""]);
     }
 }

@@ -4,7 +4,7 @@ use super::stage::Source;
 use super::stage::job::{Asked, Inputs, Job};
 use super::stage::work::start_from;
 use crate::config::schema::{
-    AttentionSpec, DeviceKind, EvaluateSpec, ModelSpec, Settings, Training,
+    AttentionSpec, DeviceKind, EvaluateSpec, ModelSpec, Settings, Training, ValidateSpec,
 };
 use crate::config::{self, Experiment};
 use crate::data::objectives::Reads;
@@ -55,10 +55,15 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
         let training = spec.training();
         countable("pretrain", &training, task.len(), model)?;
         let what = match spec.objective.0.reads {
-            Reads::Documents => "a corrupted document",
+            Reads::Documents if spec.corrupts() => "a corrupted document",
+            Reads::Documents => "a document",
             Reads::Answers => asked.as_str(),
         };
         fits(model, what, task.longest_sequence(), RAISE)?;
+        if spec.validate.is_some() {
+            let longest = inputs.held_out(ValidateSpec::SPLIT)?.longest_sequence();
+            fits(model, "a validation sequence", longest, RAISE)?;
+        }
     }
     if let Some(spec) = settings.finetune.as_ref().filter(|stage| stage.epochs > 0) {
         let task = inputs.answers()?;
@@ -68,7 +73,14 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
     if let Some(spec) = settings.evaluate.as_ref().filter(|spec| spec.ask_model) {
         if settings.scores_held_out() {
             let longest = inputs.held_out(spec.split)?.longest_sequence();
-            fits(model, "what is held out", longest, RAISE)?;
+            fits(model, "a held-out sequence", longest, RAISE)?;
+        }
+        if settings.asks_questions() && corpus.questions(spec.split).is_empty() {
+            let split = spec.split.name();
+            let message =
+                format!("`evaluate.split` is {split:?}, but the data has no {split} questions");
+            let help = "choose a split that has some, or add them to the data";
+            return Err(Error::config(message).help(help));
         }
         check_answers(spec, inputs)?;
         for prompt in Asked::of(spec, inputs)?.prompts(inputs) {

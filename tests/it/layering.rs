@@ -9,7 +9,7 @@ use crate::paths::{code, mentions};
 const LEAST_FILES: usize = 300;
 
 /// A crate, and the places below `src/` that may name it.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("dfdx", &["model/", "ops/"]),
     ("cudarc", &["model/", "ops/"]),
     (
@@ -37,6 +37,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     ),
     ("csv", &["metrics/"]),
     ("plotters", &["plot/"]),
+    ("tokenizers", &["data/"]),
     ("clap", &["cli/"]),
     ("clap_complete", &["cli/"]),
     ("askama", &["report/"]),

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{ModelSpec, default_true};
 use crate::config::home;
-use crate::data::objectives::mix::Mix;
+use crate::data::objectives::mix::{self, Mix};
 use crate::data::objectives::{Objective, ObjectiveSettings, Reads};
 use crate::data::{Corpus, Split, Task};
 use crate::error::Result;
@@ -187,20 +187,24 @@ impl PretrainSpec {
         model: &ModelSpec,
         seed: u64,
     ) -> Result<Box<dyn Task>> {
-        let settings = self.objective_settings(split, model, seed);
-        let main = self.objective.0.task(corpus, settings)?;
-        if self.mix.is_empty() {
+        let of_seed = |seed| {
+            let settings = self.objective_settings(split, model, seed);
+            let main = self.objective.0.task(corpus, settings)?;
+            let mixed = self.mix.iter().map(|one| {
+                let task = one.objective.0.task(corpus, settings)?;
+                Ok((task, one.share))
+            });
+            Ok((main, mixed.collect::<Result<Vec<_>>>()?))
+        };
+        let (main, mixed) = of_seed(seed)?;
+        if mixed.is_empty() {
             return Ok(main);
         }
-        let mixed = self.mix.iter().map(|one| {
-            let task = one.objective.0.task(corpus, settings)?;
-            Ok((task, one.share))
-        });
-        Ok(Box::new(Mix::new(
-            main,
-            mixed.collect::<Result<_>>()?,
-            seed,
-        )?))
+        // Measured with one seed for all runs, so that an epoch has as many steps in each.
+        let (of_all, mixed_of_all) = of_seed(0)?;
+        let counts = mix::sequences(of_all.as_ref(), &mixed_of_all)?;
+        let tasks = mixed.into_iter().map(|(task, _)| task);
+        Ok(Box::new(Mix::new(main, tasks.zip(counts).collect(), seed)))
     }
 
     /// What its objectives are told.

@@ -22,7 +22,7 @@ made_task! {
         #[schemars(range(min = 1))]
         pairs: usize = 4,
         /// Number of token ids that the task uses.
-        #[schemars(range(min = 8))]
+        #[schemars(range(min = 8, max = 65_536))]
         symbols: usize = 8_192,
         /// Exponent of the power law by which the gaps before queries are drawn: near 0 most are short, 1 is uniform.
         #[schemars(range(min = 0, max = 1))]

@@ -115,7 +115,7 @@ mod tests {
                     assert!(space.iter().all(|&token| token == blank));
                     assert_eq!(text[end - 1], copy);
                     assert_ne!(text[end - 2], blank);
-                    let text = text[..end - 1].iter().copied_symbols();
+                    let text = text[..end - 1].iter().copied();
                     let copied_symbols: Vec<u32> = text.filter(|&token| token != blank).collect();
                     assert!(
                         copied_symbols

@@ -31,27 +31,10 @@ struct Part {
 }
 
 impl Mix {
-    /// Mixes tasks, each with its share, into another.
-    ///
-    /// # Errors
-    /// The shares do not add up to less than 1, or a sequence cannot be read.
-    pub fn new(main: Box<dyn Task>, others: Vec<(Box<dyn Task>, f64)>, seed: u64) -> Result<Self> {
-        let rest = 1.0 - others.iter().map(|(_, share)| share).sum::<f64>();
-        if rest <= 0.0 {
-            return Err(Error::config(
-                "the shares of `pretrain.mix` must add up to less than 1",
-            ));
-        }
-        let main_tokens = main.len() as f64 * mean_scored(main.as_ref())?;
-        let part = |(task, share): (Box<dyn Task>, f64)| {
-            let wanted = main_tokens * share / rest;
-            let sequences = (wanted / mean_scored(task.as_ref())?).round() as usize;
-            Ok(Part {
-                task,
-                sequences: sequences.max(1),
-            })
-        };
-        let others: Vec<Part> = others.into_iter().map(part).collect::<Result<_>>()?;
+    /// Mixes tasks into another, each with its [`sequences`] in an epoch.
+    pub fn new(main: Box<dyn Task>, others: Vec<(Box<dyn Task>, usize)>, seed: u64) -> Self {
+        let part = |(task, sequences)| Part { task, sequences };
+        let others: Vec<Part> = others.into_iter().map(part).collect();
         let counts = std::iter::once(main.len()).chain(others.iter().map(|part| part.sequences));
         let mut order: Vec<(u32, u32, f64)> = vec![];
         for (part, count) in counts.enumerate() {
@@ -59,15 +42,13 @@ impl Mix {
             order.extend((0..count).map(|number| (part as u32, number as u32, place(number))));
         }
         order.sort_by(|a, b| a.2.total_cmp(&b.2).then(a.0.cmp(&b.0)));
-        Ok(Self {
+        let order = order.into_iter().map(|(part, number, _)| (part, number));
+        Self {
             main,
             others,
-            order: order
-                .into_iter()
-                .map(|(part, number, _)| (part, number))
-                .collect(),
+            order: order.collect(),
             seed,
-        })
+        }
     }
 
     /// The task, epoch and index that a sequence of an epoch is.
@@ -108,12 +89,32 @@ fn permuted(at: u64, count: u64, key: [u64; 3]) -> u64 {
     }
 }
 
-/// Mean number of scored tokens in the first epoch, by the sequences at its beginning.
+/// How many sequences of each other task, with its share of the scored tokens, belong to an epoch of the main one.
+///
+/// # Errors
+/// The shares do not add up to less than 1, a task scores nothing, or a sequence cannot be read.
+pub fn sequences(main: &dyn Task, others: &[(Box<dyn Task>, f64)]) -> Result<Vec<usize>> {
+    let rest = 1.0 - others.iter().map(|(_, share)| share).sum::<f64>();
+    if rest <= 0.0 {
+        return Err(Error::config(
+            "the shares of `pretrain.mix` must add up to less than 1",
+        ));
+    }
+    let main_tokens = main.len() as f64 * mean_scored(main)?;
+    let count = |(task, share): &(Box<dyn Task>, f64)| {
+        let wanted = main_tokens * share / rest;
+        let sequences = (wanted / mean_scored(task.as_ref())?).round() as usize;
+        Ok(sequences.max(1))
+    };
+    others.iter().map(count).collect()
+}
+
+/// Mean number of scored tokens in the first epoch, by sequences that are spread over it.
 fn mean_scored(task: &dyn Task) -> Result<f64> {
     let some = task.len().min(MEASURED);
     let mut scored = 0;
-    for index in 0..some {
-        scored += task.sequence(1, index)?.scored();
+    for number in 0..some {
+        scored += task.sequence(1, number * task.len() / some)?.scored();
     }
     match scored {
         0 => Err(Error::config(
@@ -187,7 +188,10 @@ mod tests {
         let others = (1..).zip(shares);
         let others =
             others.map(|(name, &(count, scored, share))| (fixed(name, count, scored), share));
-        Mix::new(fixed(0, 600, 4), others.collect(), 7)
+        let (main, others) = (fixed(0, 600, 4), others.collect::<Vec<_>>());
+        let counts = sequences(main.as_ref(), &others)?;
+        let tasks = others.into_iter().map(|(task, _)| task);
+        Ok(Mix::new(main, tasks.zip(counts).collect(), 7))
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Training objectives: which token sequences are made of the data, and which of their tokens are scored.
 //!
-//! An objective is one file and one line of [`OBJECTIVES`]; [`mix`] trains on several at once.
+//! An objective is one file and one line of `OBJECTIVES`; [`mix`] trains on several at once.
 
 mod answering;
 mod capitalised;

@@ -1,7 +1,7 @@
 //! The user's own text, and questions about it.
 //!
-//! In reading order: the keys, here; [`tokens`], what a token is; [`reading`], the files and the documents in them;
-//! [`packing`], text too large to be held in memory; and [`questions`], tables of questions.
+//! In reading order: the keys, here; `tokens`, what a token is; `reading`, the files and the documents in them;
+//! `packing`, text too large to be held in memory; and `questions`, tables of questions.
 
 mod packing;
 mod questions;
@@ -111,18 +111,29 @@ enum Role {
     Tokens,
 }
 
-impl Text {
-    /// The checksum that a file must have.
-    fn expected(&self, role: Role) -> Option<&String> {
-        let sums = self.sha256.as_ref()?;
-        let of = match role {
-            Role::Documents => &sums.documents,
-            Role::Questions(Split::Train) => &sums.train,
-            Role::Questions(Split::Dev) => &sums.dev,
-            Role::Questions(Split::Test) => &sums.test,
-            Role::Tokens => &sums.tokens,
-        };
-        of.as_ref()
+impl Role {
+    /// Its key in `data.sha256`.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Documents => "documents",
+            Self::Questions(split) => split.name(),
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+impl Checksums {
+    /// Those that are given, by their keys.
+    fn all(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let all = [
+            ("documents", &self.documents),
+            ("train", &self.train),
+            ("dev", &self.dev),
+            ("test", &self.test),
+            ("tokens", &self.tokens),
+        ];
+        all.into_iter()
+            .filter_map(|(key, sum)| Some((key, sum.as_ref()?)))
     }
 }
 
@@ -136,6 +147,7 @@ impl DataSource for Text {
             spec: self,
             directory,
             files: vec![],
+            checked: vec![],
         };
         let path = opener.place(&self.documents)?;
         let sources = SourceFiles::find(&path)?;
@@ -161,6 +173,13 @@ impl DataSource for Text {
         };
         if let Some(spec) = &self.questions {
             spec.read(&mut opener, &mut corpus)?;
+        }
+        let mut sums = self.sha256.iter().flat_map(Checksums::all);
+        if let Some((key, _)) = sums.find(|(key, _)| !opener.checked.contains(key)) {
+            let message = format!(
+                "`data.sha256.{key}` is the checksum of nothing that is read as a single file"
+            );
+            return Err(Error::config(message).help("remove it"));
         }
         corpus.files = opener.files;
         Ok(corpus)
@@ -189,14 +208,14 @@ impl DataSource for Text {
                 )
             });
         }
-        if self
-            .sha256
-            .as_ref()
-            .is_some_and(|sums| sums.documents.is_some())
-            && self.documents.is_dir()
-        {
-            let message = "has a checksum of `data.documents`, which is a folder";
-            broken.push(BrokenRule::new("sha256", message));
+        let sums = self.sha256.iter().flat_map(Checksums::all);
+        for (role, sum) in sums {
+            if sum.len() != 64 || !sum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                let message = format!(
+                    "has {sum:?} for {role}, which is not a SHA-256 checksum: 64 hexadecimal digits"
+                );
+                broken.push(BrokenRule::new("sha256", message));
+            }
         }
         broken
     }
@@ -211,7 +230,20 @@ impl Text {
         ];
         if split == DocumentsAre::Stream {
             let tokens = all.total_tokens();
+            if u32::try_from(tokens).is_err() {
+                let message = format!("a stream of {tokens} tokens is longer than {}", u32::MAX);
+                let help = "set `data.split` to \"files\" or \"lines\"";
+                return Err(Error::data(message).help(help));
+            }
             let part = |share: f64| (share * tokens as f64).round() as u64;
+            for (key, share) in shares {
+                if share > 0.0 && part(share) < 2 {
+                    let message = format!(
+                        "`data.{key}` = {share} of {tokens} tokens leaves nothing to predict"
+                    );
+                    return Err(Error::config(message).help("raise it"));
+                }
+            }
             let [dev, test] = shares.map(|(_, share)| part(share));
             let (first, second) = (tokens - dev - test, tokens - test);
             let stretch = |range: std::ops::Range<u64>| match range.is_empty() {
@@ -219,6 +251,10 @@ impl Text {
                 false => all.stretch(range),
             };
             return Ok([0..first, first..second, second..tokens].map(stretch));
+        }
+        if shares.iter().all(|(_, share)| *share == 0.0) {
+            let none = Documents::default;
+            return Ok([all.clone(), none(), none()]);
         }
         let mut order: Vec<u32> = (0..all.len() as u32).collect();
         order.shuffle(&mut generator(b"held.out", [self.seed, 0, 0]));
@@ -248,6 +284,8 @@ pub(super) struct Opener<'a> {
     spec: &'a Text,
     directory: Option<&'a Path>,
     files: Vec<ReadFile>,
+    /// The keys of `data.sha256` that were looked at.
+    checked: Vec<&'static str>,
 }
 
 impl Opener<'_> {
@@ -268,7 +306,10 @@ impl Opener<'_> {
     }
 
     fn record(&mut self, path: &Path, sha256: String, role: Option<Role>) -> Result<()> {
-        if let Some(expected) = role.and_then(|role| self.spec.expected(role))
+        let mut sums = self.spec.sha256.iter().flat_map(Checksums::all);
+        let expected = sums.find(|(key, _)| role.is_some_and(|role| role.key() == *key));
+        self.checked.extend(role.map(Role::key));
+        if let Some((_, expected)) = expected
             && !expected.eq_ignore_ascii_case(&sha256)
         {
             let (expected, found) = (&expected[..12], &sha256[..12]);

@@ -1,6 +1,6 @@
 //! Text as token ids: held in memory if it is small, otherwise packed once into files below the data directory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::reading::SourceFiles;
 use super::tokens::Tokens;
 use super::{DocumentsAre, Opener};
 use crate::data::checksum::of_texts;
-use crate::data::cs224n::destination;
+use crate::data::directory::data_directory;
 use crate::data::documents::Documents;
 use crate::data::packed::{IdWriter, PackedIds, width};
 use crate::data::vocabulary::Vocabulary;
@@ -21,7 +21,7 @@ use crate::progress::{Progress, Verbosity};
 const LARGEST_IN_MEMORY: u64 = 32 << 20;
 
 /// Bump it whenever the packed format changes.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// Bytes per length of a document.
 const LENGTH_WIDTH: usize = 4;
@@ -30,7 +30,8 @@ const LENGTH_WIDTH: usize = 4;
 pub(super) struct Encoded {
     pub(super) vocabulary: Vocabulary,
     pub(super) documents: Documents,
-    /// Characters of the documents, counting a newline between two of them.
+    /// Characters of the documents, counting a newline between two of them. A stream is several documents here, the lines that
+    /// it was read by.
     pub(super) characters: u64,
 }
 
@@ -69,15 +70,19 @@ pub(super) fn packed(
     tokens: &Tokens,
     opener: &Opener<'_>,
 ) -> Result<Encoded> {
-    let folder = destination(opener.directory)?
+    let folder = data_directory(opener.directory)?
         .join("packed")
         .join(key(split, tokens, opener));
     if let Some(found) = open(&folder)? {
         return Ok(found);
     }
-    pack(sources, split, tokens, &folder)?;
+    let size = format!("{:.1} GB", sources.bytes as f64 / 1e9);
+    let place = folder.display();
+    let note = format!("tokenizing {size} of text into {place} (done once)");
+    Progress::new(Verbosity::Normal).note(&note);
+    pack(sources, split, tokens, (&folder, opener))?;
     open(&folder)?.ok_or_else(|| {
-        let message = format!("{} changed while it was being written", folder.display());
+        let message = format!("{place} changed while it was being written");
         Error::data(message).help("run again")
     })
 }
@@ -88,25 +93,43 @@ pub(super) fn in_memory(
     split: DocumentsAre,
     tokens: &Tokens,
 ) -> Result<Encoded> {
-    let mut texts: Vec<String> = vec![];
+    let vocabulary = tokens.vocabulary(sources, split)?;
+    let (mut ids, mut lengths, mut characters) = (vec![], vec![], Characters::new(split));
     sources.each(split, &mut |text| {
-        match texts.last_mut().filter(|_| split == DocumentsAre::Stream) {
-            Some(stream) => stream.push_str(text),
-            None => texts.push(text.to_owned()),
-        }
+        let own = vocabulary.encode(text)?;
+        lengths.push(own.len() as u32);
+        ids.extend(own);
+        characters.add(text);
         Ok(())
     })?;
-    let newlines = texts.len().saturating_sub(1) as u64;
-    let characters = texts.iter().map(|text| text.chars().count() as u64);
-    let vocabulary = match tokens {
-        Tokens::Known(vocabulary) => vocabulary.clone(),
-        Tokens::OfText => Vocabulary::of(&texts.join("\n"))?,
-    };
     Ok(Encoded {
-        documents: Documents::of_texts(texts.iter().map(String::as_str), &vocabulary)?,
-        characters: characters.sum::<u64>() + newlines,
+        documents: Documents::of_ids(ids, lengths),
+        characters: characters.count,
         vocabulary,
     })
+}
+
+/// Counts the characters of documents, and a newline between two of them that are not pieces of a stream.
+struct Characters {
+    is_stream: bool,
+    count: u64,
+    documents: u64,
+}
+
+impl Characters {
+    fn new(split: DocumentsAre) -> Self {
+        Self {
+            is_stream: split == DocumentsAre::Stream,
+            count: 0,
+            documents: 0,
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        self.count += text.chars().count() as u64;
+        self.count += u64::from(self.documents > 0 && !self.is_stream);
+        self.documents += 1;
+    }
 }
 
 /// What distinguishes packed text: its files by their content, and how it is cut and encoded.
@@ -151,61 +174,37 @@ fn open(folder: &Path) -> Result<Option<Encoded>> {
     }))
 }
 
-/// Encodes the text into files, in one pass, or in two where its characters have to be found first.
-fn pack(sources: &SourceFiles, split: DocumentsAre, tokens: &Tokens, folder: &Path) -> Result<()> {
-    let size = format!("{:.1} GB", sources.bytes as f64 / 1e9);
-    let note = format!(
-        "tokenizing {size} of text into {} (done once)",
-        folder.display()
-    );
-    Progress::new(Verbosity::Normal).note(&note);
-    let vocabulary = match tokens {
-        Tokens::Known(vocabulary) => vocabulary.clone(),
-        Tokens::OfText => {
-            let mut found = BTreeSet::from(['\n']);
-            let mut is_known = [false; 128];
-            sources.each(split, &mut |text| {
-                for c in text.chars() {
-                    match is_known.get_mut(c as usize) {
-                        Some(true) => {}
-                        known => {
-                            found.insert(c);
-                            known.into_iter().for_each(|known| *known = true);
-                        }
-                    }
-                }
-                Ok(())
-            })?;
-            Vocabulary::of(&String::from_iter(found))?
-        }
-    };
+/// Encodes the text into files.
+fn pack(
+    sources: &SourceFiles,
+    split: DocumentsAre,
+    tokens: &Tokens,
+    (folder, opener): (&Path, &Opener<'_>),
+) -> Result<()> {
+    let vocabulary = tokens.vocabulary(sources, split)?;
     let [ids_path, lengths_path, record_path] = paths(folder);
     let mut ids = IdWriter::create(&ids_path, width(vocabulary.size()))?;
     let mut lengths = IdWriter::create(&lengths_path, LENGTH_WIDTH)?;
-    let (mut documents, mut characters, mut stream) = (0, 0, 0u64);
+    let mut characters = Characters::new(split);
     sources.each(split, &mut |text| {
         let own = vocabulary.encode(text)?;
+        characters.add(text);
         ids.add(&own)?;
-        characters += text.chars().count() as u64;
-        if split == DocumentsAre::Stream {
-            stream += own.len() as u64;
-            return Ok(());
-        }
-        documents += 1;
         lengths.add(&[own.len() as u32])
     })?;
-    if split == DocumentsAre::Stream {
-        let length = u32::try_from(stream).map_err(|_| {
-            let message = format!("a stream of {stream} tokens is longer than {}", u32::MAX);
-            Error::data(message).help("set `data.split` = \"files\"")
-        })?;
-        documents = 1;
-        lengths.add(&[length])?;
+    // What is packed under a checksum must be what has that checksum.
+    let sums = sources.checksums()?.into_iter().map(|(_, sum)| sum);
+    if !sums.eq(opener.files[..sources.paths.len()]
+        .iter()
+        .map(|file| file.sha256.clone()))
+    {
+        let message = "the text changed while it was being tokenized";
+        return Err(Error::data(message).help("run again"));
     }
     let record = Record {
         vocabulary: vocabulary.notes(),
-        characters: characters + documents - 1,
-        documents,
+        characters: characters.count,
+        documents: characters.documents,
         ids: ids.finish()?,
         lengths: lengths.finish()?,
     };

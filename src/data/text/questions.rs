@@ -66,10 +66,17 @@ impl QuestionsSpec {
             for question in questions.iter() {
                 let texts = [Some(&question.text), question.answer.as_ref()];
                 for text in texts.into_iter().flatten() {
-                    corpus.vocabulary.encode(text).map_err(|error| {
-                        let (path, message) = (path.display(), error.message());
-                        Error::data(format!("{path}: '{text}': {message}"))
-                    })?;
+                    let wrong = |message: String| {
+                        Error::data(format!("{}: '{text}': {message}", path.display()))
+                    };
+                    let ids = corpus.vocabulary.encode(text);
+                    let ids = ids.map_err(|error| wrong(error.message()))?;
+                    let decoded = corpus.vocabulary.decode(&ids);
+                    if decoded != *text {
+                        let message = format!("decoded from its tokens it is '{decoded}'");
+                        let help = "choose a tokenizer that keeps every character, or `data.tokens` = \"bytes\"";
+                        return Err(wrong(message).help(help));
+                    }
                 }
             }
             let texts: Vec<String> = questions.iter().map(|one| one.text.clone()).collect();

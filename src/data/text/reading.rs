@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::DocumentsAre;
 use crate::config::home;
 use crate::data::checksum::sha256;
-use crate::data::cs224n::destination;
+use crate::data::directory::data_directory;
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, BYTE_ORDER_MARK};
 
@@ -22,7 +22,7 @@ pub(super) fn place(given: &Path, directory: Option<&Path>) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    let of_data = destination(directory).map(|data| data.join(&path)).ok();
+    let of_data = data_directory(directory).map(|data| data.join(&path)).ok();
     if let Some(found) = of_data.as_ref().filter(|path| path.exists()) {
         return Ok(found.clone());
     }
@@ -39,8 +39,9 @@ pub(super) fn place(given: &Path, directory: Option<&Path>) -> Result<PathBuf> {
 /// # Errors
 /// It is empty, unreadable or not UTF-8.
 pub(super) fn text_of(path: &Path) -> Result<(String, String)> {
-    let sum = sha256(&files::read(Kind::Data, path)?);
-    let text = files::read_text(Kind::Data, path)?;
+    let bytes = files::read(Kind::Data, path)?;
+    let sum = sha256(&bytes);
+    let text = files::text_of(Kind::Data, path, bytes)?;
     if text.trim().is_empty() {
         return Err(Error::data(format!("{} is empty", path.display())));
     }
@@ -113,43 +114,40 @@ impl SourceFiles {
         add: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<()> {
         for (number, path) in self.paths.iter().enumerate() {
-            let mut document = String::new();
+            // The document so far, and the line where it begins.
+            let (mut document, mut first): (Option<String>, usize) = (None, 1);
             let is_last_file = number + 1 == self.paths.len();
-            each_line(path, &mut |line, is_ended| {
-                match split {
-                    DocumentsAre::Lines if line.is_empty() => Ok(()),
-                    DocumentsAre::Lines => add(line),
-                    DocumentsAre::Stream => {
-                        document.clear();
-                        document.push_str(line);
-                        // A newline lies between files, too.
-                        if is_ended || !is_last_file {
+            let mut add_at = |line: usize, text: &str| {
+                let at = |error: Error| {
+                    Error::data(format!("{}:{line}: {}", path.display(), error.message()))
+                };
+                add(text).map_err(at)
+            };
+            each_line(path, &mut |line, text, is_ended| match split {
+                DocumentsAre::Lines if text.is_empty() => Ok(()),
+                DocumentsAre::Lines => add_at(line, text),
+                // A newline lies between files, too.
+                DocumentsAre::Stream if is_ended || !is_last_file => {
+                    add_at(line, &format!("{text}\n"))
+                }
+                DocumentsAre::Stream => add_at(line, text),
+                DocumentsAre::Paragraphs if text.trim().is_empty() => {
+                    let whole = document.take();
+                    whole.map_or(Ok(()), |whole| add_at(first, &whole))
+                }
+                DocumentsAre::Paragraphs | DocumentsAre::Files => {
+                    match &mut document {
+                        Some(document) => {
                             document.push('\n');
+                            document.push_str(text);
                         }
-                        add(&document)
+                        None => (document, first) = (Some(text.to_owned()), line),
                     }
-                    DocumentsAre::Paragraphs if line.trim().is_empty() => {
-                        let whole = std::mem::take(&mut document);
-                        if whole.is_empty() {
-                            Ok(())
-                        } else {
-                            add(&whole)
-                        }
-                    }
-                    DocumentsAre::Paragraphs | DocumentsAre::Files => {
-                        let is_first = document.is_empty() && split == DocumentsAre::Paragraphs;
-                        if !is_first && !document.is_empty() {
-                            document.push('\n');
-                        }
-                        document.push_str(line);
-                        Ok(())
-                    }
+                    Ok(())
                 }
             })?;
-            if matches!(split, DocumentsAre::Paragraphs | DocumentsAre::Files)
-                && !document.is_empty()
-            {
-                add(&document)?;
+            if let Some(whole) = document.filter(|whole| !whole.trim().is_empty()) {
+                add_at(first, &whole)?;
             }
         }
         Ok(())
@@ -170,8 +168,8 @@ fn gather(path: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Calls `add` with each line of a file, without its end, and whether it has one.
-fn each_line(path: &Path, add: &mut dyn FnMut(&str, bool) -> Result<()>) -> Result<()> {
+/// Calls `add` with the number of each line of a file, from 1, the line without its end, and whether it has one.
+fn each_line(path: &Path, add: &mut dyn FnMut(usize, &str, bool) -> Result<()>) -> Result<()> {
     let fail = |cause: std::io::Error| Error::io(Kind::Data, "read", path, cause);
     let mut reader = BufReader::with_capacity(1 << 20, File::open(path).map_err(fail)?);
     let mut bytes = vec![];
@@ -199,7 +197,7 @@ fn each_line(path: &Path, add: &mut dyn FnMut(&str, bool) -> Result<()>) -> Resu
         };
         let whole = line.strip_suffix('\n');
         let text = whole.map_or(line, |whole| whole.strip_suffix('\r').unwrap_or(whole));
-        add(text, whole.is_some())?;
+        add(number, text, whole.is_some())?;
     }
     Ok(())
 }

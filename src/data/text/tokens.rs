@@ -1,7 +1,7 @@
 //! What a token of the user's text is.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -10,7 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Opener, Role};
+use super::reading::SourceFiles;
+use super::{DocumentsAre, Opener, Role};
 use crate::data::vocabulary::Vocabulary;
 use crate::error::Result;
 
@@ -37,6 +38,38 @@ pub(super) enum Tokens {
     /// Characters that the text has, which are known once it is read.
     OfText,
     Known(Vocabulary),
+}
+
+impl Tokens {
+    /// The vocabulary by which text is encoded; characters of the text are found by reading it.
+    ///
+    /// # Errors
+    /// The text cannot be read, or has a character that stands for padding or the mask.
+    pub(super) fn vocabulary(
+        &self,
+        sources: &SourceFiles,
+        split: DocumentsAre,
+    ) -> Result<Vocabulary> {
+        if let Self::Known(vocabulary) = self {
+            return Ok(vocabulary.clone());
+        }
+        let mut found = BTreeSet::new();
+        let mut is_known = [false; 128];
+        sources.each(split, &mut |text| {
+            for c in text.chars() {
+                match is_known.get_mut(c as usize) {
+                    Some(true) => {}
+                    known => {
+                        Vocabulary::check_character(c)?;
+                        found.insert(c);
+                        known.into_iter().for_each(|known| *known = true);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Vocabulary::of(&String::from_iter(found))
+    }
 }
 
 impl TokensSpec {

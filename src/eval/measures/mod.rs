@@ -85,7 +85,7 @@ impl From<Vec<PredictionRow>> for Evaluated {
 /// An answer or a held-out item as a measure sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// By which it is found in another run: a question and its right answer, or the number of an item.
+    /// By which it is found in another run: a question and its right answer, or the number and size of an item.
     pub key: (String, String),
     /// What it adds to the sum.
     pub sum: f64,
@@ -185,8 +185,11 @@ impl Measure {
         let of_item = |rows: &[HeldOutRow]| {
             let parts: Vec<[f64; 2]> = rows.iter().map(|row| parts(row).into()).collect();
             let [sum, weight] = total(&parts);
+            let tokens: usize = rows.iter().map(|row| row.scored_tokens).sum();
+            let bytes: usize = rows.iter().map(|row| row.bytes).sum();
+            let size = format!("{} {tokens} {bytes}", rows[0].length);
             Item {
-                key: (rows[0].item.to_string(), String::new()),
+                key: (rows[0].item.to_string(), size),
                 sum,
                 weight,
             }

@@ -16,6 +16,8 @@ use crate::metrics::statistics::{
 /// Runs with the same seed belong together; so do the only two that there are.
 pub(super) fn pair(a: &LoadedSide, b: &LoadedSide) -> (Vec<Pair>, Vec<String>) {
     let only_two = a.side.runs.len() == 1 && b.side.runs.len() == 1;
+    // Items are known by their numbers, which mean the same in the same data alone.
+    let holds_out_the_same = a.settings.data == b.settings.data && a.side.split == b.side.split;
     let mut pairs = vec![];
     for (seed_a, of_a) in &a.evaluated {
         for (seed_b, of_b) in &b.evaluated {
@@ -34,7 +36,13 @@ pub(super) fn pair(a: &LoadedSide, b: &LoadedSide) -> (Vec<Pair>, Vec<String>) {
             let is_tested = matches!(test, Some(Ok(_)));
             let difference = |measure: &Named<Measure>| {
                 let both = of_a.as_ref().zip(of_b.as_ref());
-                let (a, b) = both.filter(|_| is_tested || !measure.0.is_of_answers())?;
+                let is_of_answers = measure.0.is_of_answers();
+                let is_paired = if is_of_answers {
+                    is_tested
+                } else {
+                    holds_out_the_same
+                };
+                let (a, b) = both.filter(|_| is_paired)?;
                 Some((measure.0.name(), paired_difference(measure.0, a, b)?))
             };
             pairs.push(Pair {

@@ -110,7 +110,7 @@ impl Inputs<'_> {
         }
         if corpus.documents(split).is_empty() {
             let message = format!("no document of the split {:?} is held out", split.name());
-            let help = "set `data.held_out`, or remove held-out measures from `evaluate.measures`";
+            let help = "set `data.held_out` or `data.held_out_test`, or remove what needs held-out documents";
             return Err(Error::config(message).help(help));
         }
         let unmixed = settings.pretrain.clone().map(|spec| PretrainSpec {
@@ -135,8 +135,18 @@ impl Inputs<'_> {
     }
 
     /// The finetuning task.
+    ///
+    /// # Errors
+    /// There are no training questions.
     pub fn answers(&self) -> Result<Box<dyn Task>> {
-        answers(&self.corpus)
+        let task = answers(&self.corpus)?;
+        if task.is_empty() {
+            let message =
+                "`[finetune]` learns to answer questions, but the data has no training questions";
+            let help = "remove the table, or add questions to the data";
+            return Err(Error::config(message).help(help));
+        }
+        Ok(task)
     }
 }
 

@@ -84,7 +84,13 @@ impl<'a> Validation<'a> {
         let held_out = eval::held_out::rows(model, &some, vocabulary, &mut |_| heard())?;
         let answers = vec![];
         let scored = self.measure.score(&Evaluated { answers, held_out }, 0);
-        let scored = scored.expect("something is held out");
+        let scored = scored.ok_or_else(|| {
+            let name = self.measure.name();
+            Error::run(format!(
+                "nothing in the held-out data has a value of {name:?}"
+            ))
+            .help("hold out more, or choose another `pretrain.validate.measure`")
+        })?;
         let (low_95, high_95, interval) = Interval::columns(scored.estimate.interval);
         let row = ValidationRow {
             stage: completed.row.stage.clone(),

@@ -51,6 +51,19 @@ fn a_made_task_is_judged_by_its_scored_tokens() {
         "{compared}"
     );
     assert!(compared.contains("B - A"), "{compared}");
+    let elsewhere = lab.text("elsewhere");
+    lab.attnlab(&[
+        "run",
+        &file,
+        "--results",
+        &elsewhere,
+        "--set",
+        "data.seed=5",
+    ])
+    .done();
+    let unpaired = lab.attnlab(&["compare", &one, &elsewhere]);
+    let unpaired = unpaired.err + &unpaired.out;
+    assert!(!unpaired.contains("B - A"), "other examples: {unpaired}");
     let report = lab.text("report.html");
     lab.attnlab(&["report", &file, "--results", &results, "--out", &report])
         .done();
