@@ -48,7 +48,7 @@ pub struct PlannedStage<'a> {
     pub stage: Stage,
     /// Its work, with the settings of a run that needs it.
     pub job: Job<'a>,
-    /// Its length: see [`Job::steps`].
+    /// Its length: see `Job::steps`.
     pub steps: usize,
     /// That run's point.
     pub point: &'a Point,
