@@ -66,6 +66,13 @@ impl Offers {
         questions: false,
         examples: false,
     };
+
+    pub const EVERYTHING: Self = Self {
+        documents: true,
+        held_out: true,
+        questions: true,
+        examples: true,
+    };
 }
 
 /// A kind of data, as an entry of [`KINDS`](super::KINDS).
@@ -90,7 +97,7 @@ impl DataKind {
                 source.open(directory)
             },
             // Keys that cannot be read are reported by the schema.
-            offers: |own| S::deserialize(own).map_or(Offers::NOTHING, |source| source.offers()),
+            offers: |own| S::deserialize(own).map_or(Offers::EVERYTHING, |source| source.offers()),
             check: |own| S::deserialize(own).map_or(vec![], |source| source.check()),
         }
     }
@@ -115,7 +122,7 @@ impl Kinded<DataKind> {
         (self.kind.open)(&self.own, directory)
     }
 
-    /// What it has, as far as its keys say; nothing if they cannot be read.
+    /// What it has, as far as its keys say. Keys that cannot be read are reported elsewhere; nothing else is wrong then.
     pub fn offers(&self) -> Offers {
         (self.kind.offers)(&self.own)
     }

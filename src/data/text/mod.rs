@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::questions::QuestionsSpec;
 use self::reading::{SourceFiles, place};
-use self::tokens::TokensSpec;
+use self::tokens::{ALLOWED, TokensSpec};
 use super::documents::Documents;
 use super::generator::generator;
 use super::{Corpus, DataSource, Offers, ReadFile, Split};
@@ -207,6 +207,10 @@ impl DataSource for Text {
                     ),
                 )
             });
+        }
+        if let TokensSpec::Unknown(written) = &self.tokens {
+            let message = format!("is {written}, which is not {ALLOWED}");
+            broken.push(BrokenRule::new("tokens", message));
         }
         let sums = self.sha256.iter().flat_map(Checksums::all);
         for (role, sum) in sums {

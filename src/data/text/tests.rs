@@ -112,9 +112,12 @@ fn tokens_are_characters_of_the_text_or_of_a_file_or_bytes() {
     assert_eq!(size(r#""characters""#), (4, 3));
     assert_eq!(size(r#"{"characters": "DIR/alphabet.txt"}"#), (5, 3));
     assert_eq!(size(r#""bytes""#), (258, 5));
-    for wrong in [r#""words""#, r#"{"words": "x"}"#, "{}", "3"] {
-        let keys = format!(r#"{{"documents": "x", "tokens": {wrong}}}"#);
-        assert!(serde_json::from_str::<Text>(&keys).is_err(), "{wrong}");
+    for wrong in [r#""words""#, r#"{"words": "x"}"#, "{}"] {
+        let text = spec(
+            &folder,
+            &format!(r#"{{"documents": "x", "tokens": {wrong}}}"#),
+        );
+        assert_eq!(text.check().len(), 1, "{wrong}");
     }
 }
 

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::reading::SourceFiles;
 use super::{DocumentsAre, Opener, Role};
 use crate::data::vocabulary::Vocabulary;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a token is, as it is written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -31,7 +31,14 @@ pub enum TokensSpec {
     /// The pieces of a tokenizer.
     #[serde(untagged)]
     Tokenizer { tokenizer: PathBuf },
+    /// Something else, which is refused with the other broken rules.
+    #[serde(untagged)]
+    Unknown(String),
 }
+
+/// What may be written.
+pub(super) const ALLOWED: &str =
+    "\"characters\", \"bytes\", { characters = FILE } or { tokenizer = FILE }";
 
 /// What tokens are, before the text is read.
 pub(super) enum Tokens {
@@ -85,6 +92,10 @@ impl TokensSpec {
                 let text = opener.read(characters, Role::Tokens)?;
                 Vocabulary::of(text.trim_end_matches(['\r', '\n']))?
             }
+            Self::Unknown(written) => {
+                let message = format!("`data.tokens` is {written}, not {ALLOWED}");
+                return Err(Error::config(message));
+            }
             Self::Tokenizer { tokenizer } => {
                 let json = opener.read(tokenizer, Role::Tokens)?;
                 Vocabulary::of_tokenizer(json).map_err(|error| error.in_file(tokenizer))?
@@ -98,9 +109,6 @@ impl<'de> Deserialize<'de> for TokensSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Written;
 
-        const ALLOWED: &str =
-            "\"characters\", \"bytes\", { characters = FILE } or { tokenizer = FILE }";
-
         impl<'de> Visitor<'de> for Written {
             type Value = TokensSpec;
 
@@ -112,7 +120,7 @@ impl<'de> Deserialize<'de> for TokensSpec {
                 match word {
                     "characters" => Ok(TokensSpec::Characters),
                     "bytes" => Ok(TokensSpec::Bytes),
-                    _ => Err(E::unknown_variant(word, &["characters", "bytes"])),
+                    _ => Ok(TokensSpec::Unknown(format!("{word:?}"))),
                 }
             }
 
@@ -127,7 +135,7 @@ impl<'de> Deserialize<'de> for TokensSpec {
                     (Some((key, tokenizer)), None) if key == "tokenizer" => {
                         Ok(TokensSpec::Tokenizer { tokenizer })
                     }
-                    _ => Err(A::Error::custom(format!("expected {ALLOWED}"))),
+                    _ => Ok(TokensSpec::Unknown("a table of other keys".to_owned())),
                 }
             }
         }

@@ -4,7 +4,7 @@ use crate::lab::{Lab, column, read};
 
 /// Parity of short strings.
 fn parity(lab: &Lab, seeds: &str) -> String {
-    let data = "kind = \"parity\"\ntraining_examples = 400\nheld_out_examples = 40\nlongest_trained = 6\nlongest = 10";
+    let data = "kind = \"parity\"\ntraining_examples = 400\nheld_out_examples = 40\nlongest_training = 6\nlongest_held_out = 10";
     let stages = "[pretrain]\nobjective = \"answers\"\nepochs = 2\nbatch_documents = 40\nlearning_rate = 3e-3\n\n[evaluate]\n";
     let file = lab.experiment("parity", data, stages);
     let text = read(std::path::Path::new(&file)).replace("seeds = [1]", seeds);
@@ -64,10 +64,11 @@ fn a_made_task_is_judged_by_its_scored_tokens() {
     let unpaired = lab.attnlab(&["compare", &one, &elsewhere]);
     let unpaired = unpaired.err + &unpaired.out;
     assert!(!unpaired.contains("B - A"), "other examples: {unpaired}");
-    let report = lab.text("report.html");
+    let report = lab.text("report");
     lab.attnlab(&["report", &file, "--results", &results, "--out", &report])
         .done();
-    assert!(read(std::path::Path::new(&report)).contains("Scored tokens predicted correctly"));
+    let page = read(&lab.path("report/report.md"));
+    assert!(page.contains("Scored tokens predicted correctly"), "{page}");
 
     let shown = lab
         .attnlab(&["data", "show", &file, "--results", &results])

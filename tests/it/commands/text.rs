@@ -242,7 +242,11 @@ fn what_cannot_be_is_refused_in_one_line_before_anything_is_written() {
             3,
             "scores generated answers, and validation during training generates none",
         ),
-        ("data.tokens=\"words\"", 3, "words"),
+        (
+            "data.tokens=\"words\"",
+            3,
+            "`data.tokens` is \"words\", which is not \"characters\", \"bytes\"",
+        ),
         (
             "data.tokens=\"bytes\"",
             3,
@@ -251,7 +255,7 @@ fn what_cannot_be_is_refused_in_one_line_before_anything_is_written() {
         (
             "data.sha256.documents=\"0000\"",
             3,
-            "`data.sha256.documents`",
+            "`data.sha256` has \"0000\" for documents, which is not a SHA-256 checksum",
         ),
         (
             "pretrain.mix=[{ objective = \"masked-entities\", share = 0.6 }, { objective = \"span-corruption\", share = 0.5 }]",

@@ -191,7 +191,7 @@ fn a_file_of_another_corpus_is_refused() {
     let message = lab
         .finetune_from("r", &lab.text("other.safetensors"))
         .failed(5);
-    let says = "error: TMP/other.safetensors was trained with other characters than the data has";
+    let says = "error: TMP/other.safetensors was trained with a different vocabulary or tokenizer than the data has";
     assert_eq!(lab.filtered(&message), says);
 }
 
