@@ -65,7 +65,9 @@ pub static KINDS: [DataKind; 15] = [
 ];
 
 /// Some of the questions.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq, PartialOrd, Ord,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
     /// The questions that finetuning learns from.

@@ -17,7 +17,7 @@ use rand::seq::SliceRandom as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::questions::QuestionsSpec;
+use self::questions::{QuestionsSpec, Tables};
 use self::reading::{SourceFiles, place};
 use self::tokens::{ALLOWED, TokensSpec};
 use super::documents::Documents;
@@ -39,7 +39,7 @@ pub struct Text {
     /// cut into windows of the context. Default: `"lines"` of a file, `"files"` of a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<DocumentsAre>,
-    /// What a token is: `"characters"`, those of the text; `{ characters = FILE }`, those of a file; `"bytes"`; or
+    /// What a token is: `"characters"`, those of the text and the questions; `{ characters = FILE }`, those of a file; `"bytes"`; or
     /// `{ tokenizer = FILE }`, the pieces of a Hugging Face `tokenizer.json`. Default: `"characters"`.
     #[serde(default)]
     pub tokens: TokensSpec,
@@ -161,19 +161,23 @@ impl DataSource for Text {
             DocumentsAre::Lines
         };
         let split = self.split.unwrap_or(default);
-        let tokens = self.tokens.read(&mut opener)?;
+        let spec = self.questions.as_ref();
+        let mut tables = spec.map_or(Ok(Tables::new()), |spec| spec.read(&mut opener))?;
+        let tokens = self.tokens.read(&mut opener, &tables)?;
         let packed = packing::documents(&sources, split, &tokens, &opener)?;
+        spec.map_or(Ok(()), |spec| spec.check(&tables, &packed.vocabulary))?;
         let parts = self.held_out_of(&packed.documents, split)?;
         let [documents, dev, test] = parts.map(Arc::new);
         let mut corpus = Corpus {
             documents,
             held_out: [dev, test],
             characters: packed.characters,
+            notes: questions::notes(&tables),
             ..Corpus::new(packed.vocabulary)
         };
-        if let Some(spec) = &self.questions {
-            spec.read(&mut opener, &mut corpus)?;
-        }
+        let mut of = |split| tables.remove(&split).unwrap_or_default();
+        (corpus.train, corpus.dev, corpus.test) =
+            (of(Split::Train), of(Split::Dev), of(Split::Test));
         let mut sums = self.sha256.iter().flat_map(Checksums::all);
         if let Some((key, _)) = sums.find(|(key, _)| !opener.checked.contains(key)) {
             let message = format!(

@@ -72,7 +72,7 @@ pub(super) fn packed(
 ) -> Result<Encoded> {
     let folder = data_directory(opener.directory)?
         .join("packed")
-        .join(key(split, tokens, opener));
+        .join(key(sources, split, tokens, opener));
     if let Some(found) = open(&folder)? {
         return Ok(found);
     }
@@ -133,13 +133,14 @@ impl Characters {
 }
 
 /// What distinguishes packed text: its files by their content, and how it is cut and encoded.
-fn key(split: DocumentsAre, tokens: &Tokens, opener: &Opener<'_>) -> String {
+fn key(sources: &SourceFiles, split: DocumentsAre, tokens: &Tokens, opener: &Opener<'_>) -> String {
     let vocabulary = match tokens {
-        Tokens::OfText => "characters of the text".to_owned(),
+        Tokens::OfText(asked) => format!("characters of the text and of {asked}"),
         Tokens::Known(vocabulary) => vocabulary.identity(),
     };
     let split = format!("{split:?}");
-    let files = opener.files.iter().map(|file| file.sha256.clone());
+    let files = opener.files[..sources.paths.len()].iter();
+    let files = files.map(|file| file.sha256.clone());
     let sum = of_texts(
         [VERSION.to_owned(), split, vocabulary]
             .into_iter()

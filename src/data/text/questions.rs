@@ -1,13 +1,14 @@
 //! Tables of questions: TSV or CSV with a header.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Opener, Role};
-use crate::data::{Corpus, Question, Split};
+use crate::data::vocabulary::Vocabulary;
+use crate::data::{Question, Split};
 use crate::error::{Error, Result};
 use crate::kinds::joined;
 use crate::metrics::foreign::ForeignTable;
@@ -44,73 +45,117 @@ fn answer_column() -> String {
     "answer".to_owned()
 }
 
+/// The questions of each split.
+pub(super) type Tables = BTreeMap<Split, Vec<Question>>;
+
 impl QuestionsSpec {
-    /// Reads the tables into a corpus, with notes on what inflates scores.
+    /// Reads the tables.
     ///
     /// # Errors
-    /// A table is not one, or a question or answer has a character that is not among the tokens.
-    pub(super) fn read(&self, opener: &mut Opener<'_>, corpus: &mut Corpus) -> Result<()> {
-        let splits = [
-            (Split::Train, &self.train, &mut corpus.train),
-            (Split::Dev, &self.dev, &mut corpus.dev),
-            (Split::Test, &self.test, &mut corpus.test),
-        ];
-        let mut notes = vec![];
-        let mut asked: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for (split, path, questions) in splits {
-            let Some(path) = path else { continue };
+    /// A table is not one, or has a character that stands for padding or the mask.
+    pub(super) fn read(&self, opener: &mut Opener<'_>) -> Result<Tables> {
+        let mut tables = Tables::new();
+        for (split, path) in self.paths() {
             let text = opener.read(path, Role::Questions(split))?;
-            let needs_answers = split != Split::Test;
             let columns = [self.question.as_str(), &self.answer];
-            *questions = table(&text, path, columns, needs_answers)?;
-            for question in questions.iter() {
-                let texts = [Some(&question.text), question.answer.as_ref()];
-                for text in texts.into_iter().flatten() {
-                    let wrong = |message: String| {
-                        Error::data(format!("{}: '{text}': {message}", path.display()))
-                    };
-                    let ids = corpus.vocabulary.encode(text);
-                    let ids = ids.map_err(|error| wrong(error.message()))?;
-                    let decoded = corpus.vocabulary.decode(&ids);
-                    if decoded != *text {
-                        let message = format!("decoded from its tokens it is '{decoded}'");
-                        let help = "choose a tokenizer that keeps every character, or `data.tokens` = \"bytes\"";
-                        return Err(wrong(message).help(help));
-                    }
+            let questions = table(&text, path, columns, split != Split::Test)?;
+            for text in questions.iter().flat_map(texts) {
+                let wrong = |error: Error| {
+                    Error::data(format!("{}: '{text}': {}", path.display(), error.message()))
+                };
+                text.chars()
+                    .try_for_each(Vocabulary::check_character)
+                    .map_err(wrong)?;
+            }
+            tables.insert(split, questions);
+        }
+        Ok(tables)
+    }
+
+    fn paths(&self) -> impl Iterator<Item = (Split, &PathBuf)> {
+        let all = [
+            (Split::Train, &self.train),
+            (Split::Dev, &self.dev),
+            (Split::Test, &self.test),
+        ];
+        all.into_iter()
+            .filter_map(|(split, path)| Some((split, path.as_ref()?)))
+    }
+
+    /// Refuses a question or answer that is not the same after it was encoded and decoded.
+    ///
+    /// # Errors
+    /// There is one, or one has a character that is not among the tokens.
+    pub(super) fn check(&self, tables: &Tables, vocabulary: &Vocabulary) -> Result<()> {
+        for (split, path) in self.paths() {
+            for text in tables.get(&split).into_iter().flatten().flat_map(texts) {
+                let wrong = |message: String| {
+                    Error::data(format!("{}: '{text}': {message}", path.display()))
+                };
+                let ids = vocabulary.encode(text);
+                let ids = ids.map_err(|error| wrong(error.message()))?;
+                let decoded = vocabulary.decode(&ids);
+                if decoded != *text {
+                    let message = format!("decoded from its tokens it is '{decoded}'");
+                    let help = "choose a tokenizer that keeps every character, or `data.tokens` = \"bytes\"";
+                    return Err(wrong(message).help(help));
                 }
             }
-            let texts: Vec<String> = questions.iter().map(|one| one.text.clone()).collect();
-            notes.extend(repeated(split.name(), &texts));
-            asked.insert(split.name(), texts);
         }
-        for (one, other) in [("dev", "train"), ("test", "train"), ("test", "dev")] {
-            let (Some(one_asked), Some(other_asked)) = (asked.get(one), asked.get(other)) else {
-                continue;
-            };
-            let known: HashSet<&String> = other_asked.iter().collect();
-            let mut both = one_asked.iter().filter(|text| known.contains(text));
-            if let Some(first) = both.next() {
-                let count = 1 + both.count();
-                notes.push(format!(
-                    "{count} of {} {one} questions are also {other} questions, which inflates scores; the first is '{first}'",
-                    one_asked.len()
-                ));
-            }
-        }
-        corpus.notes.extend(notes);
         Ok(())
     }
 }
 
+/// A question, and its answer if it has one.
+fn texts(question: &Question) -> impl Iterator<Item = &String> {
+    std::iter::once(&question.text).chain(&question.answer)
+}
+
+/// The distinct characters of questions and answers, in order.
+pub(super) fn characters(tables: &Tables) -> String {
+    let all = tables.values().flatten().flat_map(texts);
+    let all: BTreeSet<char> = all.flat_map(|text| text.chars()).collect();
+    all.into_iter().collect()
+}
+
+/// Notes on what inflates scores: questions that are asked more than once, within a split or in two.
+pub(super) fn notes(tables: &Tables) -> Vec<String> {
+    let asked = |split: Split| {
+        tables
+            .get(&split)
+            .into_iter()
+            .flatten()
+            .map(|one| &one.text)
+    };
+    let splits = [Split::Train, Split::Dev, Split::Test];
+    let within = splits.map(|split| repeated(split.name(), asked(split)));
+    let between = [
+        (Split::Dev, Split::Train),
+        (Split::Test, Split::Train),
+        (Split::Test, Split::Dev),
+    ];
+    let between = between.map(|(one, other)| {
+        let known: HashSet<&String> = asked(other).collect();
+        let mut both = asked(one).filter(|text| known.contains(text));
+        let first = both.next()?;
+        let (count, of) = (1 + both.count(), asked(one).count());
+        let (one, other) = (one.name(), other.name());
+        Some(format!(
+            "{count} of {of} {one} questions are also {other} questions, which inflates scores; the first is '{first}'"
+        ))
+    });
+    within.into_iter().chain(between).flatten().collect()
+}
+
 /// A note on questions that a table has more than once.
-fn repeated(split: &str, texts: &[String]) -> Option<String> {
+fn repeated<'a>(split: &str, asked: impl Iterator<Item = &'a String> + Clone) -> Option<String> {
     let mut seen = HashSet::new();
-    let mut again = texts.iter().filter(|text| !seen.insert(*text));
+    let of = asked.clone().count();
+    let mut again = asked.filter(|text| !seen.insert(*text));
     let first = again.next()?;
     let count = 1 + again.count();
     Some(format!(
-        "{count} of {} {split} questions are asked more than once; the first is '{first}'",
-        texts.len()
+        "{count} of {of} {split} questions are asked more than once; the first is '{first}'"
     ))
 }
 

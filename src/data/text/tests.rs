@@ -260,8 +260,8 @@ fn a_bad_table_is_one_line() {
             "DIR/q.tsv:2: a field begins with a quote and does not end with one",
         ),
         (
-            b"question\tanswer\nWhere?\tX\n",
-            "DIR/q.tsv: 'X': character 'X' (U+0058) at position 1 does not occur in the corpus",
+            b"question\tanswer\nWhere?\t\xe2\x81\x87\n",
+            "DIR/q.tsv: '\u{2047}': '\u{2047}' (U+2047) stands for the mask",
         ),
     ] {
         let (folder, keys) = asked("q.tsv", table);
@@ -311,9 +311,10 @@ fn large_text_is_packed_once_and_read_as_if_it_were_in_memory() {
         files: recorded.clone(),
         checked: vec![],
     };
+    let of_text = tokens::Tokens::OfText("?".to_owned());
     for split in [DocumentsAre::Lines, DocumentsAre::Stream] {
-        let held = packing::in_memory(&sources, split, &tokens::Tokens::OfText).expect("encoded");
-        let pack = || packing::packed(&sources, split, &tokens::Tokens::OfText, &opener());
+        let held = packing::in_memory(&sources, split, &of_text).expect("encoded");
+        let pack = || packing::packed(&sources, split, &of_text, &opener());
         let packed = pack().expect("packed");
         let all = |one: &packing::Encoded| {
             let texts = one.documents.texts(&one.vocabulary);
@@ -328,11 +329,6 @@ fn large_text_is_packed_once_and_read_as_if_it_were_in_memory() {
     let folders = fs::read_dir(data.join("packed")).expect("packed");
     let damaged = folders.map(|one| one.expect("a folder").path().join("ids"));
     damaged.for_each(|ids| fs::write(ids, "x").expect("damaged"));
-    let again = packing::packed(
-        &sources,
-        DocumentsAre::Lines,
-        &tokens::Tokens::OfText,
-        &opener(),
-    );
+    let again = packing::packed(&sources, DocumentsAre::Lines, &of_text, &opener());
     assert_eq!(again.expect("packed anew").documents.len(), 3);
 }

@@ -10,6 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::questions::{Tables, characters};
 use super::reading::SourceFiles;
 use super::{DocumentsAre, Opener, Role};
 use crate::data::vocabulary::Vocabulary;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokensSpec {
-    /// The distinct characters of the text.
+    /// The distinct characters of the text and of the questions.
     #[default]
     #[serde(rename = "characters")]
     Characters,
@@ -42,8 +43,8 @@ pub(super) const ALLOWED: &str =
 
 /// What tokens are, before the text is read.
 pub(super) enum Tokens {
-    /// Characters that the text has, which are known once it is read.
-    OfText,
+    /// Characters that the text has, which are known once it is read, and these, which questions and answers have.
+    OfText(String),
     Known(Vocabulary),
 }
 
@@ -57,10 +58,11 @@ impl Tokens {
         sources: &SourceFiles,
         split: DocumentsAre,
     ) -> Result<Vocabulary> {
-        if let Self::Known(vocabulary) = self {
-            return Ok(vocabulary.clone());
-        }
-        let mut found = BTreeSet::new();
+        let asked = match self {
+            Self::Known(vocabulary) => return Ok(vocabulary.clone()),
+            Self::OfText(asked) => asked,
+        };
+        let mut found: BTreeSet<char> = asked.chars().collect();
         let mut is_known = [false; 128];
         sources.each(split, &mut |text| {
             for c in text.chars() {
@@ -84,9 +86,9 @@ impl TokensSpec {
     ///
     /// # Errors
     /// The file cannot be read, or is not what it should be.
-    pub(super) fn read(&self, opener: &mut Opener<'_>) -> Result<Tokens> {
+    pub(super) fn read(&self, opener: &mut Opener<'_>, tables: &Tables) -> Result<Tokens> {
         Ok(Tokens::Known(match self {
-            Self::Characters => return Ok(Tokens::OfText),
+            Self::Characters => return Ok(Tokens::OfText(characters(tables))),
             Self::Bytes => Vocabulary::Bytes,
             Self::Alphabet { characters } => {
                 let text = opener.read(characters, Role::Tokens)?;
