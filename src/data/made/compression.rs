@@ -11,7 +11,7 @@
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Drawing, Example, MadeTask, made_task, numbered};
+use super::{Example, MadeTask, made_task, numbered};
 use crate::data::Split;
 use crate::data::ragged::{PAD, Sequence};
 
@@ -31,10 +31,6 @@ made_task! {
 impl MadeTask for Compression {
     const NAME: &'static str = "compression";
     const ABOUT: &'static str = "compression (Poli et al. 2024, MAD, whose auto-encoder is a language model here): `length` - 1 symbols, a compression token, then the same symbols; it measures copying in a model that attends to all tokens";
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
 
     fn symbols(&self) -> Vec<String> {
         std::iter::once(".".to_owned())

@@ -1,6 +1,5 @@
 //! Cycle navigation: where steps on a cycle of five positions end.
 
-use super::Drawing;
 use super::regular::{Regular, regular_task};
 
 regular_task! {
@@ -13,14 +12,6 @@ impl Regular for CycleNavigation {
     const ABOUT: &'static str = "cycle navigation (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): where steps to the left and right on a cycle of five positions end; tests length generalisation: held-out strings are longer than training strings";
     const LETTERS: &'static [&'static str] = &["stay", "right", "left"];
     const CLASSES: &'static [&'static str] = &["0", "1", "2", "3", "4"];
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
-
-    fn longest(&self) -> [usize; 2] {
-        [self.longest_training, self.longest_held_out]
-    }
 
     fn answer(string: &[u32]) -> u32 {
         // One step to the left is four to the right.

@@ -1,6 +1,5 @@
 //! Even pairs: whether the number of places where a binary string changes, by `01` or `10`, is even.
 
-use super::Drawing;
 use super::regular::{Regular, regular_task};
 
 regular_task! {
@@ -13,14 +12,6 @@ impl Regular for EvenPairs {
     const ABOUT: &'static str = "even pairs (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): whether a binary string has an even number of pairs 01 and 10; tests length generalisation: held-out strings are longer than training strings";
     const LETTERS: &'static [&'static str] = &["0", "1"];
     const CLASSES: &'static [&'static str] = &["even", "odd"];
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
-
-    fn longest(&self) -> [usize; 2] {
-        [self.longest_training, self.longest_held_out]
-    }
 
     fn answer(string: &[u32]) -> u32 {
         let changes = string.windows(2).filter(|pair| pair[0] != pair[1]);

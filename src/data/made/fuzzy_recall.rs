@@ -4,7 +4,7 @@ use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::pairs::Transcript;
-use super::{Drawing, Example, MadeTask, distinct, made_task, numbered};
+use super::{Example, MadeTask, distinct, made_task, numbered};
 use crate::data::Split;
 use crate::kinds::BrokenRule;
 
@@ -57,10 +57,6 @@ impl FuzzyRecall {
 impl MadeTask for FuzzyRecall {
     const NAME: &'static str = "fuzzy-recall";
     const ABOUT: &'static str = "fuzzy in-context recall (Poli et al. 2024, MAD): as `in-context-recall`, with keys and values of one or more tokens";
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
 
     fn symbols(&self) -> Vec<String> {
         let (keys, values) = (self.first_value() - 1, self.padding() - self.first_value());

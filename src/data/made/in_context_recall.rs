@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::pairs::Pairs;
-use super::{Drawing, Example, MadeTask, made_task, must_be_even};
+use super::{Example, MadeTask, made_task, must_be_even};
 use crate::data::Split;
 use crate::kinds::BrokenRule;
 
@@ -34,10 +34,6 @@ impl InContextRecall {
 impl MadeTask for InContextRecall {
     const NAME: &'static str = "in-context-recall";
     const ABOUT: &'static str = "in-context recall (Poli et al. 2024, MAD): pairs of a key and its value, with keys that come again; training scores every token, held-out examples the values of keys that came before";
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
 
     fn symbols(&self) -> Vec<String> {
         self.pairs().symbols()

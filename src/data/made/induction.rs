@@ -3,7 +3,7 @@
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Drawing, Example, MadeTask, made_task, numbered};
+use super::{Example, MadeTask, made_task, numbered};
 use crate::data::Split;
 use crate::data::ragged::{PAD, Sequence};
 
@@ -23,10 +23,6 @@ made_task! {
 impl MadeTask for Induction {
     const NAME: &'static str = "induction";
     const ABOUT: &'static str = "induction heads (Gu & Dao 2023, Mamba): a special token somewhere in random ones, and again at the end, where it asks for the token that followed it";
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
 
     fn symbols(&self) -> Vec<String> {
         std::iter::once(".".to_owned())

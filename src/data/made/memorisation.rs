@@ -1,10 +1,10 @@
-//! Memorisation: a fixed key-value map that must be stored in the weights: values never appear in the input of them.
+//! Memorisation: a fixed key-value map that must be stored in the weights, since values never appear in the input.
 
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Drawing, Example, MadeTask, made_task, must_be_even, numbered};
+use super::{Example, MadeTask, made_task, must_be_even, numbered};
 use crate::data::Split;
 use crate::data::generator::generator;
 use crate::data::ragged::{PAD, Sequence};
@@ -45,10 +45,6 @@ impl Memorisation {
 impl MadeTask for Memorisation {
     const NAME: &'static str = "memorisation";
     const ABOUT: &'static str = "memorisation (Poli et al. 2024, MAD): a fixed key-value map that must be stored in the weights: values never appear in the input";
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
 
     fn symbols(&self) -> Vec<String> {
         let (keys, values) = (self.first_value() - 1, self.insert() - self.first_value());

@@ -56,16 +56,19 @@ pub struct Drawing {
     pub seed: u64,
 }
 
+/// Settings that say how examples are drawn; [`made_task!`] declares them.
+pub trait Drawn {
+    fn drawing(&self) -> Drawing;
+}
+
 /// A made task. Its fields are the keys that `[data]` takes beside `kind`, each with a default.
 pub trait MadeTask:
-    DeserializeOwned + Serialize + JsonSchema + Clone + Send + Sync + 'static
+    Drawn + DeserializeOwned + Serialize + JsonSchema + Clone + Send + Sync + 'static
 {
     /// Its name in an experiment file.
     const NAME: &'static str;
     /// A description for the manual, with its source.
     const ABOUT: &'static str;
-
-    fn drawing(&self) -> Drawing;
 
     /// The name of each token id, from 0; the last is one below what the model's vocabulary has to hold. Id 0 may be read
     /// but is never a target.
@@ -123,8 +126,8 @@ macro_rules! made_task {
             }
         }
 
-        impl $name {
-            fn own_drawing(&self) -> crate::data::made::Drawing {
+        impl crate::data::made::Drawn for $name {
+            fn drawing(&self) -> crate::data::made::Drawing {
                 crate::data::made::Drawing {
                     training_examples: self.training_examples,
                     held_out_examples: self.held_out_examples,

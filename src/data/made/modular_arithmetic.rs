@@ -3,8 +3,8 @@
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
+use super::must_be_even;
 use super::regular::{Regular, regular_task};
-use super::{Drawing, must_be_even};
 use crate::kinds::BrokenRule;
 
 regular_task! {
@@ -24,14 +24,6 @@ impl Regular for ModularArithmetic {
     const ABOUT: &'static str = "modular arithmetic without brackets (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): the value modulo 5 of an expression such as 1 + 2 * 3 - 4; lengths are odd; tests length generalisation: held-out strings are longer than training strings";
     const LETTERS: &'static [&'static str] = &["0", "1", "2", "3", "4", "+", "-", "*"];
     const CLASSES: &'static [&'static str] = &["r0", "r1", "r2", "r3", "r4"];
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
-
-    fn longest(&self) -> [usize; 2] {
-        [self.longest_training, self.longest_held_out]
-    }
 
     /// A digit, then an operator and a digit as often as fit: an even length is lowered by one.
     fn string(length: usize, draws: &mut ChaCha8Rng) -> Vec<u32> {

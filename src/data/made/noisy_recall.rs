@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::pairs::Pairs;
-use super::{Drawing, Example, MadeTask, made_task, must_be_even};
+use super::{Example, MadeTask, made_task, must_be_even};
 use crate::data::Split;
 use crate::kinds::BrokenRule;
 
@@ -40,10 +40,6 @@ impl NoisyRecall {
 impl MadeTask for NoisyRecall {
     const NAME: &'static str = "noisy-recall";
     const ABOUT: &'static str = "noisy in-context recall (Poli et al. 2024, MAD): as `in-context-recall`, with noise among the pairs";
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
 
     fn symbols(&self) -> Vec<String> {
         self.pairs().symbols()

@@ -1,6 +1,5 @@
 //! Parity: whether the number of ones in a string is even.
 
-use super::Drawing;
 use super::regular::{Regular, regular_task};
 
 regular_task! {
@@ -13,14 +12,6 @@ impl Regular for Parity {
     const ABOUT: &'static str = "parity of a binary string (Delétang et al. 2023, Neural Networks and the Chomsky Hierarchy): whether the number of ones is even; tests length generalisation: held-out strings are longer than training strings";
     const LETTERS: &'static [&'static str] = &["0", "1"];
     const CLASSES: &'static [&'static str] = &["even", "odd"];
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
-
-    fn longest(&self) -> [usize; 2] {
-        [self.longest_training, self.longest_held_out]
-    }
 
     fn answer(string: &[u32]) -> u32 {
         string.iter().fold(0, |odd, bit| odd ^ bit)

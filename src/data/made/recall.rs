@@ -3,7 +3,7 @@
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Drawing, Example, MadeTask, distinct, made_task, must_be_even};
+use super::{Example, MadeTask, distinct, made_task, must_be_even};
 use crate::data::Split;
 use crate::data::ragged::{PAD, Sequence};
 use crate::kinds::BrokenRule;
@@ -66,10 +66,6 @@ impl Recall {
 impl MadeTask for Recall {
     const NAME: &'static str = "recall";
     const ABOUT: &'static str = "multi-query associative recall, MQAR (Arora et al. 2024, Zoology): key-value pairs, then each key again, which asks for its value";
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
 
     fn symbols(&self) -> Vec<String> {
         let name = |id: u32| match id {

@@ -7,25 +7,26 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Drawing, Example, MadeTask};
+use super::{Drawn, Example, MadeTask};
 use crate::data::Split;
 use crate::data::ragged::{PAD, Sequence};
 use crate::kinds::BrokenRule;
 
+/// Settings that say how long strings are; [`regular_task!`] declares them.
+pub trait Lengths {
+    /// Of the longest strings of training and of the held-out splits.
+    fn longest_strings(&self) -> [usize; 2];
+}
+
 /// A task on strings. Letters and classes are numbered from 0; the ids of tokens are those of letters, of `=`, which asks
 /// for the class, and of classes, from 1.
 pub trait Regular:
-    DeserializeOwned + Serialize + JsonSchema + Clone + Send + Sync + 'static
+    Drawn + Lengths + DeserializeOwned + Serialize + JsonSchema + Clone + Send + Sync + 'static
 {
     const NAME: &'static str;
     const ABOUT: &'static str;
     const LETTERS: &'static [&'static str];
     const CLASSES: &'static [&'static str];
-
-    fn drawing(&self) -> Drawing;
-
-    /// Lengths of the longest strings of training and of the held-out splits.
-    fn longest(&self) -> [usize; 2];
 
     /// A random string of a length.
     fn string(length: usize, draws: &mut ChaCha8Rng) -> Vec<u32> {
@@ -57,6 +58,12 @@ macro_rules! regular_task {
                 longest_held_out: usize = 100,
             }
         }
+
+        impl crate::data::made::regular::Lengths for $name {
+            fn longest_strings(&self) -> [usize; 2] {
+                [self.longest_training, self.longest_held_out]
+            }
+        }
     };
 }
 pub(crate) use regular_task;
@@ -64,10 +71,6 @@ pub(crate) use regular_task;
 impl<T: Regular> MadeTask for T {
     const NAME: &'static str = T::NAME;
     const ABOUT: &'static str = T::ABOUT;
-
-    fn drawing(&self) -> Drawing {
-        Regular::drawing(self)
-    }
 
     fn symbols(&self) -> Vec<String> {
         [&["."], T::LETTERS, &["="], T::CLASSES]
@@ -79,12 +82,12 @@ impl<T: Regular> MadeTask for T {
 
     /// With the token that asks.
     fn longest(&self) -> usize {
-        let [trained, held_out] = Regular::longest(self);
+        let [trained, held_out] = self.longest_strings();
         trained.max(held_out) + 1
     }
 
     fn check(&self) -> Vec<BrokenRule> {
-        let [trained, held_out] = Regular::longest(self);
+        let [trained, held_out] = self.longest_strings();
         let message = format!("= {held_out} must be above {trained}, the longest of training");
         let rule = BrokenRule {
             reads: &["longest_training"],
@@ -95,7 +98,7 @@ impl<T: Regular> MadeTask for T {
     }
 
     fn example(&self, split: Split, index: usize, draws: &mut ChaCha8Rng) -> Example {
-        let [trained, held_out] = Regular::longest(self);
+        let [trained, held_out] = self.longest_strings();
         let length = match split {
             Split::Train => draws.gen_range(1..=trained as u32) as usize,
             Split::Dev | Split::Test => trained + 1 + index % (held_out - trained),

@@ -3,7 +3,7 @@
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Drawing, Example, MadeTask, made_task, numbered};
+use super::{Example, MadeTask, made_task, numbered};
 use crate::data::Split;
 use crate::data::ragged::{PAD, Sequence};
 use crate::kinds::BrokenRule;
@@ -38,10 +38,6 @@ impl SelectiveCopying {
 impl MadeTask for SelectiveCopying {
     const NAME: &'static str = "selective-copying";
     const ABOUT: &'static str = "selective copying (Poli et al. 2024, MAD): symbols with blanks between them, which are to be repeated without the blanks";
-
-    fn drawing(&self) -> Drawing {
-        self.own_drawing()
-    }
 
     fn symbols(&self) -> Vec<String> {
         std::iter::once(".".to_owned())
