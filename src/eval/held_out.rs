@@ -15,7 +15,8 @@ const BATCH_TOKENS: usize = 8_192;
 /// Numbers that the distributions of one batch may have: 64 MiB.
 const BATCH_NUMBERS: usize = 1 << 24;
 
-/// The rows of every item of a task, in the form in which it is scored when it is held out.
+/// The rows of the items that the first `most` sequences of a task belong to, in the form in which they are scored when they
+/// are held out.
 ///
 /// `progress` is called with the number of sequences done so far; its error stops the evaluation.
 ///
@@ -23,18 +24,19 @@ const BATCH_NUMBERS: usize = 1 << 24;
 /// A sequence cannot be read or does not fit the model, or the model's output is not finite.
 pub fn rows(
     model: &dyn Trainable,
-    task: &dyn Task,
+    (task, most): (&dyn Task, usize),
     vocabulary: &Vocabulary,
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<HeldOutRow>> {
     let mut rows: Vec<HeldOutRow> = vec![];
     let mut batch: Vec<ScoredSequence> = vec![];
     let (mut tokens, mut scored) = (0, 0);
-    for index in 0..task.len() {
+    let (count, size) = (task.len().min(most), vocabulary.size());
+    for index in 0..count {
         let one = task.held_out(index)?;
         let (own_tokens, own_scored) = (one.sequence.tokens.len(), one.sequence.scored());
-        let is_full = tokens + own_tokens > BATCH_TOKENS
-            || (scored + own_scored) * vocabulary.size() > BATCH_NUMBERS;
+        let is_full =
+            tokens + own_tokens > BATCH_TOKENS || (scored + own_scored) * size > BATCH_NUMBERS;
         if is_full && !batch.is_empty() {
             add(model, &batch, vocabulary, &mut rows)?;
             progress(index)?;
@@ -45,7 +47,7 @@ pub fn rows(
         (tokens, scored) = (tokens + own_tokens, scored + own_scored);
     }
     add(model, &batch, vocabulary, &mut rows)?;
-    progress(task.len())?;
+    progress(count)?;
     Ok(rows)
 }
 

@@ -1,8 +1,7 @@
 //! Validation during training: scores on the dev split, best weights and early stopping.
 
 use crate::config::schema::{KeptWeights, ValidateSpec};
-use crate::data::ragged::Sequence;
-use crate::data::{ScoredSequence, Task};
+use crate::data::Task;
 use crate::error::{Error, Kind, Result};
 use crate::eval;
 use crate::eval::measures::{Better, Evaluated, Measure};
@@ -80,8 +79,8 @@ impl<'a> Validation<'a> {
         heard: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let (model, vocabulary) = (completed.model, &self.inputs.corpus.vocabulary);
-        let some = First(self.task.as_ref(), self.spec.items.unwrap_or(usize::MAX));
-        let held_out = eval::held_out::rows(model, &some, vocabulary, &mut |_| heard())?;
+        let some = (self.task.as_ref(), self.spec.items.unwrap_or(usize::MAX));
+        let held_out = eval::held_out::rows(model, some, vocabulary, &mut |_| heard())?;
         let answers = vec![];
         let scored = self.measure.score(&Evaluated { answers, held_out }, 0);
         let scored = scored.ok_or_else(|| {
@@ -158,26 +157,5 @@ impl<'a> Validation<'a> {
         self.file.sync()?;
         let path = self.folder.file(&VALIDATION);
         prefix(&path, None).map_err(|cause| Error::io(Kind::Run, "read", &path, cause))
-    }
-}
-
-/// The first sequences of a task.
-struct First<'a>(&'a dyn Task, usize);
-
-impl Task for First<'_> {
-    fn len(&self) -> usize {
-        self.0.len().min(self.1)
-    }
-
-    fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
-        self.0.sequence(epoch, index)
-    }
-
-    fn held_out(&self, index: usize) -> Result<ScoredSequence> {
-        self.0.held_out(index)
-    }
-
-    fn longest_sequence(&self) -> usize {
-        self.0.longest_sequence()
     }
 }

@@ -159,7 +159,12 @@ impl Work<'_> {
         }
         if let Some(held_out) = held_out {
             let mut heard = |scored| at("held out", questions + scored);
-            let rows = eval::held_out::rows(model, held_out.as_ref(), vocabulary, &mut heard)?;
+            let rows = eval::held_out::rows(
+                model,
+                (held_out.as_ref(), usize::MAX),
+                vocabulary,
+                &mut heard,
+            )?;
             table::write(&self.folder.part(&HELD_OUT, split), &rows)?;
         }
         Ok(())
