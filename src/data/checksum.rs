@@ -1,5 +1,7 @@
 //! Checksums: of source files, which are verified by SHA-256, and of the texts that a stage reads.
 
+use std::io::Read;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
@@ -77,7 +79,24 @@ impl SourceFile {
 
 /// SHA-256 as 64 lower-case hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    let digits = Sha256::digest(bytes);
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// The SHA-256 of what a reader has, which need not fit in memory.
+///
+/// # Errors
+/// It cannot be read.
+pub fn sha256_of(mut reader: impl Read) -> std::io::Result<String> {
+    let (mut hasher, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match reader.read(&mut piece)? {
+            0 => return Ok(hexadecimal(&hasher.finalize())),
+            read => hasher.update(&piece[..read]),
+        }
+    }
+}
+
+fn hexadecimal(digits: &[u8]) -> String {
     digits.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

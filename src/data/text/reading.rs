@@ -1,14 +1,12 @@
 //! The files of a text, and the documents in them, read piece by piece.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest as _, Sha256};
 
 use super::DocumentsAre;
 use crate::config::home;
-use crate::data::checksum::sha256;
+use crate::data::checksum::{sha256, sha256_of};
 use crate::data::directory::data_directory;
 use crate::error::{Error, Kind, Result};
 use crate::files::{self, BYTE_ORDER_MARK};
@@ -83,21 +81,9 @@ impl SourceFiles {
     /// # Errors
     /// A file cannot be read.
     pub(super) fn checksums(&self) -> Result<Vec<(PathBuf, String)>> {
-        let sum = |path: &PathBuf| -> std::io::Result<String> {
-            let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
-            let mut piece = vec![0; 1 << 20];
-            loop {
-                let read = file.read(&mut piece)?;
-                if read == 0 {
-                    break;
-                }
-                hasher.update(&piece[..read]);
-            }
-            let digits = hasher.finalize();
-            Ok(digits.iter().map(|byte| format!("{byte:02x}")).collect())
-        };
         let sums = self.paths.iter().map(|path| {
-            let sum = sum(path).map_err(|cause| Error::io(Kind::Data, "read", path, cause))?;
+            let sum = File::open(path).and_then(sha256_of);
+            let sum = sum.map_err(|cause| Error::io(Kind::Data, "read", path, cause))?;
             Ok((path.clone(), sum))
         });
         sums.collect()
