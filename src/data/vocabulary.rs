@@ -41,6 +41,8 @@ pub enum Vocabulary {
 pub struct Pieces {
     tokenizer: Tokenizer,
     json: String,
+    /// One more than its greatest id: ids may leave gaps.
+    ids: usize,
 }
 
 impl Vocabulary {
@@ -89,7 +91,12 @@ impl Vocabulary {
         let mut tokenizer = json.parse::<Tokenizer>().map_err(refused)?;
         tokenizer.with_truncation(None).map_err(refused)?;
         tokenizer.with_padding(None);
-        Ok(Self::Tokenizer(Arc::new(Pieces { tokenizer, json })))
+        let greatest = tokenizer.get_vocab(true).into_values().max();
+        Ok(Self::Tokenizer(Arc::new(Pieces {
+            ids: greatest.map_or(0, |greatest| greatest as usize + 1),
+            tokenizer,
+            json,
+        })))
     }
 
     /// Number of ids, including padding and mask.
@@ -97,11 +104,7 @@ impl Vocabulary {
         match self {
             Self::Characters(characters) => characters.len() + SPECIAL as usize,
             Self::Bytes => 256 + SPECIAL as usize,
-            Self::Tokenizer(pieces) => {
-                // Ids may leave gaps.
-                let ids = pieces.tokenizer.get_vocab(true).into_values();
-                ids.max().map_or(0, |greatest| greatest as usize + 1) + SPECIAL as usize
-            }
+            Self::Tokenizer(pieces) => pieces.ids + SPECIAL as usize,
             Self::Symbols(symbols) => symbols.len(),
         }
     }
