@@ -183,6 +183,20 @@ fn a_long_run_says_its_window_and_what_it_leaves_outside() {
 }
 
 #[test]
+fn validations_are_dots_and_rows_of_their_own() {
+    let mut trace = falling(1, 60);
+    assert!(!caption(&figure(vec![trace.clone()])).contains("validation loss"));
+    trace.validations = vec![(30.0, 3.5), (60.0, 3.25)];
+    let figure = figure(vec![trace]);
+    assert!(caption(&figure).contains("Dots: validation loss (dev split)."));
+    let rows = rows(&drawn(&figure, "Loss"));
+    let of = |wanted: &str| rows.iter().filter(|row| row.1 == wanted).count();
+    assert_eq!((of("loss"), of("validation")), (60, 2));
+    let last = rows.iter().rfind(|row| row.1 == "validation");
+    assert_eq!(last.map(|row| (row.3, row.4)), Some((60.0, 3.25)));
+}
+
+#[test]
 fn degenerate_figures_are_drawn() {
     let trace = |points: &[(f64, f64)]| Trace {
         validations: vec![],
