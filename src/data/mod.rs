@@ -72,11 +72,11 @@ pub static KINDS: [DataKind; 15] = [
 pub enum Split {
     /// The questions that finetuning learns from.
     Train,
-    /// Held-out questions with answers.
+    /// Held-out questions with answers, which choices are made on.
     #[schemars(extend("other_names" = ["val", "valid", "validation"]))]
     #[default]
     Dev,
-    /// Held-out questions without answers.
+    /// Held-out questions for the end, which need not have answers.
     Test,
 }
 

@@ -13,7 +13,7 @@ use super::invented::{Known, NameParts};
 use crate::error::{Error, Result};
 use crate::kinds::{BrokenRule, Entry, Kinded, TableKind};
 
-/// A kind of data. Its fields are the keys that `[data]` takes beside `kind`; each has a default. `resolved.toml` has
+/// A kind of data. Its fields are the keys that `[data]` takes beside `kind`. `resolved.toml` has
 /// only those that are given.
 pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
     /// Its name in an experiment file.

@@ -293,7 +293,8 @@ impl ModelSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluateSpec {
-    /// Which questions: `"dev"` has answers, `"test"` has none.
+    /// Which questions, or which held-out data: `"dev"` for choices, `"test"` at the end. The test questions of `"synthetic"`
+    /// and `"cs224n"` data have no answers.
     #[serde(default)]
     pub split: Split,
     /// Whether the model answers; `false` scores the constant answer alone.

@@ -29,7 +29,8 @@ pub struct LanguageModel {
 }
 
 impl LanguageModel {
-    /// Builds the task. [`ObjectiveSettings::terminated`] appends a mask as end-of-document token and scores it, which teaches the model where
+    /// Builds the task. [`ObjectiveSettings::terminated`] appends a mask as end-of-document token and scores it, which
+    /// teaches the model where
     /// documents end, except in a stream.
     pub fn new(corpus: &Corpus, settings: ObjectiveSettings, has_prefix: bool) -> Self {
         let documents = corpus.documents(settings.split).clone();

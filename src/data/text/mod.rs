@@ -39,11 +39,12 @@ pub struct Text {
     /// cut into windows of the context. Default: `"lines"` of a file, `"files"` of a folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<DocumentsAre>,
-    /// What a token is: `"characters"`, those of the text and the questions; `{ characters = FILE }`, those of a file; `"bytes"`; or
-    /// `{ tokenizer = FILE }`, the pieces of a Hugging Face `tokenizer.json`. Default: `"characters"`.
+    /// What a token is: `"characters"`, those of the text and the questions; `{ characters = FILE }`, those of a file;
+    /// `"bytes"`; or `{ tokenizer = FILE }`, the pieces of a Hugging Face `tokenizer.json`. Default: `"characters"`.
     #[serde(default)]
     pub tokens: TokensSpec,
-    /// Share of the documents, drawn by `seed`, or of the end of a stream, that is held out of training as the dev split (validation set).
+    /// Share of the documents, drawn by `seed`, or of the end of a stream, that is held out of training as the dev split
+    /// (validation set).
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     #[serde(default)]
     pub held_out: f64,
@@ -77,28 +78,31 @@ pub enum DocumentsAre {
     Stream,
 }
 
+/// The pattern of a SHA-256 checksum, for editors; `Text::check` refuses another.
+const SHA256: &str = "^[0-9a-fA-F]{64}$";
+
 /// Checksums of 64 hexadecimal digits.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Checksums {
     /// Of the text, if it is a single file. Default: any.
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    #[schemars(regex(pattern = SHA256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub documents: Option<String>,
     /// Of the training questions. Default: any.
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    #[schemars(regex(pattern = SHA256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
     /// Of the dev questions. Default: any.
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    #[schemars(regex(pattern = SHA256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dev: Option<String>,
     /// Of the test questions. Default: any.
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    #[schemars(regex(pattern = SHA256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
     /// Of the file of characters or of the tokenizer. Default: any.
-    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    #[schemars(regex(pattern = SHA256))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<String>,
 }

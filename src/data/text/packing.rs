@@ -29,9 +29,9 @@ const LENGTH_WIDTH: usize = 4;
 /// Encoded text.
 pub(super) struct Encoded {
     pub(super) vocabulary: Vocabulary,
+    /// A stream is several documents here: the lines that it was read by.
     pub(super) documents: Documents,
-    /// Characters of the documents, counting a newline between two of them. A stream is several documents here, the lines that
-    /// it was read by.
+    /// Characters of the documents, counting a newline between two of them.
     pub(super) characters: u64,
 }
 
