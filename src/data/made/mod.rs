@@ -56,7 +56,7 @@ pub struct Drawing {
     pub seed: u64,
 }
 
-/// Settings that say how examples are drawn; [`made_task!`] declares them.
+/// Settings that say how examples are drawn; `made_task!` declares them.
 pub trait Drawn {
     fn drawing(&self) -> Drawing;
 }

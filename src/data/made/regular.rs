@@ -12,7 +12,7 @@ use crate::data::Split;
 use crate::data::ragged::{PAD, Sequence};
 use crate::kinds::BrokenRule;
 
-/// Settings that say how long strings are; [`regular_task!`] declares them.
+/// Settings that say how long strings are; `regular_task!` declares them.
 pub trait Lengths {
     /// Of the longest strings of training and of the held-out splits.
     fn longest_strings(&self) -> [usize; 2];
