@@ -3,15 +3,28 @@
 
 use crate::eval::measures::Measure;
 use crate::kinds::Listed as _;
-use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
+use crate::metrics::rows::{ChoiceRow, FindingRow, GroupRow, MeasureRow};
 use crate::metrics::statistics::IntervalKind;
 use crate::pipeline::ExperimentResults;
+use crate::pipeline::summary::choice::undecided;
 use crate::plot::significant;
 use crate::progress::thousands;
 
 /// All numbers of a report, line by line.
 pub(super) fn lines(report: &ExperimentResults) -> Vec<String> {
-    let mut lines = measures(report);
+    let mut lines = match report.choice.is_empty() {
+        true => measures(&report.measures, &report.groups),
+        false => {
+            let (measured, groups) = chosen(report);
+            measures(&measured, &groups)
+        }
+    };
+    lines.extend(
+        report
+            .choice
+            .chunk_by(|a, b| a.group == b.group)
+            .map(choice),
+    );
     let same = |a: &FindingRow, b: &FindingRow| {
         (&a.point, &a.label, &a.quantity) == (&b.point, &b.label, &b.quantity)
     };
@@ -19,15 +32,62 @@ pub(super) fn lines(report: &ExperimentResults) -> Vec<String> {
     lines
 }
 
+/// The rows of the points that were chosen by validation, each called what its candidates share.
+fn chosen(report: &ExperimentResults) -> (Vec<MeasureRow>, Vec<GroupRow>) {
+    let chosen = report
+        .choice
+        .iter()
+        .filter(|row| row.is_chosen == Some(true));
+    let called = |point: &str| {
+        let mut own = chosen.clone().filter(|row| row.point == point);
+        own.next().map(|row| row.group.clone())
+    };
+    let measure = |row: &MeasureRow| {
+        let label = called(&row.point)?;
+        Some(MeasureRow {
+            label,
+            ..row.clone()
+        })
+    };
+    let group = |row: &GroupRow| {
+        let label = called(&row.point)?;
+        Some(GroupRow {
+            label,
+            ..row.clone()
+        })
+    };
+    let measures = report.measures.iter().filter_map(measure).collect();
+    (measures, report.groups.iter().filter_map(group).collect())
+}
+
+/// `linear: pretrain.learning_rate = 0.002, the best of 4 candidates by token-accuracy on the dev split: 99.1 %`.
+fn choice(candidates: &[ChoiceRow]) -> String {
+    let (group, number) = (&candidates[0].group, candidates.len());
+    let chosen = candidates.iter().find(|row| row.is_chosen == Some(true));
+    let known = chosen.and_then(|row| Some((row, Measure::named(&row.measure)?, row.validation?)));
+    match known {
+        Some((row, measure, value)) => format!(
+            "{group}: {}, the best of {number} candidates by {} on the dev split: {}",
+            row.values,
+            row.measure,
+            measure.unit.show(value)
+        ),
+        None => {
+            let why = undecided(candidates);
+            format!("{group}: nothing is chosen yet, since {why}")
+        }
+    }
+}
+
 /// A line for each row of `summary.csv`, and one more after a point with several seeds.
-fn measures(report: &ExperimentResults) -> Vec<String> {
+fn measures(measures: &[MeasureRow], groups: &[GroupRow]) -> Vec<String> {
     let mut lines = vec![];
-    for rows in report.measures.chunk_by(|a, b| a.group() == b.group()) {
+    for rows in measures.chunk_by(|a, b| a.group() == b.group()) {
         let Some(measure) = Measure::named(&rows[0].measure) else {
             continue;
         };
         lines.extend(rows.iter().map(|row| line(row, measure)));
-        let mut groups = report.groups.iter();
+        let mut groups = groups.iter();
         let group = groups.find(|group| group.group() == rows[0].group());
         lines.extend(group.and_then(|group| mean(group, measure)));
     }

@@ -17,6 +17,7 @@
 
 mod advice;
 mod check;
+mod choice;
 mod compiled;
 mod compiling;
 mod difference;
@@ -56,6 +57,7 @@ use figment::value::Value;
 
 pub(crate) use advice::shell_word;
 pub use check::{Checked, check, experiment_files, question};
+pub use choice::{Candidates, Choice};
 pub use compiling::how_to_compile;
 pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
@@ -97,6 +99,8 @@ pub struct Experiment {
     pub figures: BTreeMap<String, Kinded<FigureKind>>,
     /// The points of the sweep, in order; one without a sweep.
     pub points: Vec<Point>,
+    /// Which of them are chosen by validation, if the file says so.
+    pub choice: Option<Choice>,
     /// Problems that keep a valid file from being run: a stage starts from weights that do not
     /// exist.
     pub blockers: Vec<Problem>,
@@ -232,8 +236,18 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         }
     }
     let is_whole = resolved.len() == points.len();
+    let choice = match (&header, excused.iter().any(|key| key == "sweep")) {
+        (Some(header), false) => Choice::read(header, &points, &default_label(path)),
+        _ => Ok(None),
+    };
+    let choice = choice.unwrap_or_else(|fault| {
+        note(vec![fault], &everywhere);
+        None
+    });
     if is_whole {
         note(point::duplicates(&resolved), &everywhere);
+        let faults = choice.as_ref().map(|choice| choice.faults(&resolved));
+        note(faults.unwrap_or_default(), &everywhere);
     }
     if let Some(header) = &header {
         let known = if is_whole { &resolved[..] } else { &[] };
@@ -254,6 +268,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         notes: inherited.into_iter().chain(names.warning).collect(),
         figures: header.figures,
         points: resolved,
+        choice,
         blockers: place::sorted(blockers),
     })
 }

@@ -31,6 +31,8 @@ pub struct Measured {
     pub timed_on: LazyLock<String, Box<dyn FnOnce() -> String + Send>>,
     /// Whether the file names its points.
     pub has_labels: bool,
+    /// How its points were chosen among candidates, for captions; `None` if they were not.
+    pub choice: Option<String>,
     /// Texts for an exploration's figures; `None` for other experiments.
     pub exploration: Option<ExplorationTexts>,
     /// All points, in order, with or without a finished run.

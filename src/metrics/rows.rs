@@ -54,6 +54,30 @@ pub struct ValidationRow {
     pub count: usize,
 }
 
+/// A candidate of a choice, in `choice.csv`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChoiceRow {
+    /// What its group of candidates is called: the values of the sweep that they share.
+    pub group: String,
+    /// Folder name of the candidate.
+    pub point: String,
+    /// Label of the candidate.
+    pub label: String,
+    /// The values that are chosen among: `pretrain.learning_rate = 0.002`.
+    pub values: String,
+    /// Name of the measure that it was validated by.
+    pub measure: String,
+    /// Its seeds with results.
+    pub seeds: usize,
+    /// `finished` with the results of all seeds, `failed` if training failed with any of them, otherwise `unfinished`.
+    pub state: String,
+    /// The measure on the dev split: mean over the seeds with results of the validation that the weights come from.
+    #[serde(with = "finite", default)]
+    pub validation: Option<f64>,
+    /// Whether it is the chosen one; empty as long as any candidate of the group is unfinished.
+    pub is_chosen: Option<bool>,
+}
+
 /// Duration of a step, in `timings.csv`; separate from `metrics.csv`, whose bytes are reproducible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {

@@ -29,13 +29,13 @@ use serde::{Serialize, Serializer};
 use crate::config::{Experiment, to_toml};
 use crate::error::{Error, Kind, Result};
 use crate::files;
-use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
+use crate::metrics::rows::{ChoiceRow, FindingRow, GroupRow, MeasureRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, StopReason};
 use directory::{State, Status, experiment_folder, of_point};
 use execute::{Failure, PlanOutcome, execute};
 use plan::{Action, Plan};
-use summary::{calibration, draws, figures, findings, groups};
+use summary::{calibration, choice, draws, figures, findings, groups};
 
 /// Command-line options of a run, besides the experiment itself.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +59,8 @@ pub struct ExperimentResults {
     #[serde(rename = "accuracies")]
     pub measures: Vec<MeasureRow>,
     pub groups: Vec<GroupRow>,
+    /// The rows of `choice.csv`, if points are chosen by validation.
+    pub choice: Vec<ChoiceRow>,
     /// The rows of `findings.csv`, of an exploration.
     pub findings: Vec<FindingRow>,
     /// The figures, as SVG, PNG and CSV.
@@ -217,21 +219,26 @@ pub fn finish(
     draws::write(experiment, &folder)?;
     describe_anew(experiment, results);
     let measured = summary::measured(experiment, results);
-    let mut results = ExperimentResults::default();
+    let (paths, mut results) = (results, ExperimentResults::default());
     // Tables from before the experiment file was changed no longer apply.
     let others: &[&str] = if experiment.explores() {
         results.findings = findings::write(&measured)?;
-        &["summary.csv", "groups.csv", "calibration.csv"]
+        &["summary.csv", "groups.csv", "choice.csv", "calibration.csv"]
     } else {
         results.measures = summary::write(experiment, &measured)?;
         results.groups = groups::write(&results.measures, &measured.points, &folder)?;
+        results.choice = choice::write(experiment, &measured, &paths)?;
         calibration::write(&measured)?;
         &["findings.csv"]
     };
     for table in others {
         files::remove(&folder.join(table))?;
     }
-    (results.figures, results.left_out) = figures::draw(experiment, &measured)?;
+    let chosen = experiment.choice.as_ref().map(|choice| {
+        let measured = summary::measured(experiment, &paths);
+        choice::chosen(choice, &results.choice, measured)
+    });
+    (results.figures, results.left_out) = figures::draw(experiment, &measured, chosen.as_ref())?;
     Ok(results)
 }
 

@@ -52,6 +52,12 @@ pub(super) trait Plot: Sized {
         Self::NEEDS
     }
 
+    /// Whether it shows all candidates if points are chosen by validation, since it is about the keys that are `chosen`;
+    /// otherwise it shows the chosen points.
+    fn shows_candidates(_keys: &Self::Keys, _chosen: &[String]) -> bool {
+        false
+    }
+
     /// What is wrong with the keys for these points, beyond their ranges.
     fn check(_keys: &Self::Keys, _points: &Points<'_>) -> Option<BrokenRule> {
         None
@@ -107,6 +113,7 @@ pub struct FigureKind {
     #[cfg(test)]
     pub examples: &'static [super::tests::gallery::Example],
     check: fn(&Value, &Points<'_>) -> Option<BrokenRule>,
+    shows_candidates: fn(&Value, &[String]) -> bool,
     draw: fn(&Value, Option<&str>, &Measured) -> Result<Gathered<Figure>>,
 }
 
@@ -126,10 +133,14 @@ impl FigureKind {
                     _ => K::check(&keys, points),
                 }
             },
+            shows_candidates: |keys, chosen| {
+                K::Keys::deserialize(keys).is_ok_and(|keys| K::shows_candidates(&keys, chosen))
+            },
             draw: |keys, title, measured| {
                 let keys = K::Keys::deserialize(keys).map_err(|e| Error::config(e.to_string()))?;
                 let title = title.map_or_else(|| K::title(&keys, measured), str::to_owned);
-                let caption = Caption::new(title, K::origin(&keys, measured));
+                let mut caption = Caption::new(title, K::origin(&keys, measured));
+                measured.choice.iter().for_each(|how| caption.say(how));
                 Ok(match K::gather(&keys, measured)? {
                     Gathered::Figure(figure) => Gathered::Figure(figure.draw(caption)?),
                     Gathered::Nothing(why) => Gathered::Nothing(why),
@@ -157,6 +168,11 @@ impl Kinded<FigureKind> {
     /// See `Plot::check`; nothing where the keys cannot be read.
     pub fn check(&self, points: &Points<'_>) -> Option<BrokenRule> {
         (self.kind.check)(&self.own, points)
+    }
+
+    /// Whether it shows all candidates of a choice by validation among the values of the keys `chosen`.
+    pub fn shows_candidates(&self, chosen: &[String]) -> bool {
+        (self.kind.shows_candidates)(&self.own, chosen)
     }
 
     /// Draws the finished runs.

@@ -79,7 +79,7 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
 }
 
 /// The heading of a column of values: `Measured in %`.
-fn heading(measure: &Measure, words: &str) -> String {
+pub(super) fn heading(measure: &Measure, words: &str) -> String {
     match measure.unit.symbol() {
         "" => words.to_owned(),
         symbol => format!("{words} in {symbol}"),
@@ -109,7 +109,7 @@ fn meaning(measure: &Measure) -> String {
 }
 
 /// A value without its unit, which is in the column heading.
-fn value(measure: &Measure, value: f64) -> Cell {
+pub(super) fn value(measure: &Measure, value: f64) -> Cell {
     Cell::number(measure.unit.digits(value), value)
 }
 

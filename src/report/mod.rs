@@ -1,13 +1,14 @@
 //! Reports: experiments as one HTML page, Markdown and LaTeX tables, from their result files alone.
 //!
 //! In reading order: [`Document`] and its [`Section`]s describe a report; `results` reads the files of one
-//! experiment and lists what is missing; `measures`, `training` and `origin` build the `table`s; `figure` embeds
+//! experiment and lists what is missing; `choice`, `measures`, `training` and `origin` build the `table`s; `figure` embeds
 //! drawings; `page` numbers everything and feeds the templates, which `escape` text for their format; `latex`
 //! typesets the tables for a paper, with mathematical `symbols`.
 //!
 //! The same files give the same bytes: no clock is read. The page needs no other file, network or font, and
 //! its content security policy allows only its own style and script.
 
+mod choice;
 mod escape;
 mod figure;
 mod findings;

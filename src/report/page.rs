@@ -9,7 +9,7 @@ use super::figure::Figure;
 use super::latex::{self, LatexTable};
 use super::results::Results;
 use super::table::Table;
-use super::{Document, findings, measures, origin, rendered, training};
+use super::{Document, choice, findings, measures, origin, rendered, training};
 use crate::error::Result;
 use crate::progress::thousands;
 
@@ -91,8 +91,9 @@ impl<'a> Page<'a> {
         let (mut last_figure, mut last_table) = (0, 0);
         let sections = document.sections.iter().zip(results).enumerate();
         let sections = sections.map(|(i, (section, results))| {
-            let tables = measures::tables(results).into_iter();
+            let tables = choice::table(results).into_iter();
             let tables = tables
+                .chain(measures::tables(results))
                 .chain(findings::table(results))
                 .chain(training::table(results));
             let figures = results.figures.iter().map(|one| shown(i + 1, one));

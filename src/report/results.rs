@@ -8,13 +8,13 @@ use super::{Contents, figure};
 use crate::config::{Experiment, Point};
 use crate::error::Result;
 use crate::metrics::artefacts::{METRICS, TIMINGS};
-use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow, StepRow, TimingRow};
+use crate::metrics::rows::{ChoiceRow, FindingRow, GroupRow, MeasureRow, StepRow, TimingRow};
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
 use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
 use crate::pipeline::provenance::Provenance;
 use crate::pipeline::runs::{self, RunRow};
-use crate::pipeline::summary::{self, findings};
+use crate::pipeline::summary::{self, choice, findings};
 
 /// The state of a run without a folder.
 const NOT_BEGUN: &str = "not begun";
@@ -34,6 +34,8 @@ pub(super) struct Results {
     pub(super) measures: Vec<MeasureRow>,
     /// The rows of `groups.csv`, likewise.
     pub(super) groups: Vec<GroupRow>,
+    /// The candidates of each choice by validation, likewise.
+    pub(super) choice: Vec<ChoiceRow>,
     /// The rows of `findings.csv`, likewise.
     pub(super) findings: Vec<FindingRow>,
     /// The figures that match the finished runs.
@@ -182,6 +184,7 @@ impl Results {
             ));
             return Ok(false);
         }
+        self.choice = choice::rows(experiment, &measured, results)?;
         (self.measures, self.groups, self.findings) = (measures, groups, findings);
         Ok(true)
     }

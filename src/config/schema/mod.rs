@@ -169,6 +169,10 @@ pub struct ExperimentHeader {
     /// What to draw, by file name. Default: nothing.
     #[serde(default)]
     pub figures: BTreeMap<String, Kinded<FigureKind>>,
+    /// Choice of the best points by validation: `"best of KEY by dev"`, with one or more keys of the sweep, chooses among
+    /// the points that differ in these keys alone. Default: every point stands for itself.
+    #[schemars(with = "Option<String>", regex(pattern = r"^best of \S.* by dev$"))]
+    pub choose: Option<String>,
 }
 
 fn default_seeds() -> Vec<u64> {

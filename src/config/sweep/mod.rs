@@ -27,7 +27,7 @@ pub(crate) const SEED_LIMIT: u64 = 1 << 53;
 pub(crate) const MOST_POINTS: usize = 10_000;
 
 /// The keys of an experiment file that belong to the whole experiment, never to one point.
-pub(crate) const HEADER_KEYS: [&str; 5] = ["base", "seeds", "labels", "figures", "sweep"];
+pub(crate) const HEADER_KEYS: [&str; 6] = ["base", "seeds", "labels", "figures", "sweep", "choose"];
 
 /// The name of the axis whose elements set several keys.
 const ZIPPED: &str = "_";

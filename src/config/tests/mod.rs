@@ -1,6 +1,7 @@
 //! Tests of the whole room: text in, experiment or problems out.
 #![allow(clippy::unwrap_used)]
 
+mod choices;
 mod differences;
 mod errors;
 mod exploration;

@@ -108,6 +108,14 @@ impl Better {
             Self::Lower => "lower",
         }
     }
+
+    /// The value, negated if higher is better, so that a lower cost is always better.
+    pub fn cost(self, value: f64) -> f64 {
+        match self {
+            Self::Higher => -value,
+            Self::Lower => value,
+        }
+    }
 }
 
 /// All measures, in the order in which tables list them.

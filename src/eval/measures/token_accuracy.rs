@@ -8,7 +8,7 @@ pub const TOKEN_ACCURACY: Measure = Measure {
     name: "token-accuracy",
     other_names: &["scored-token-accuracy"],
     about: "top-1 accuracy: the share of scored held-out tokens to which the model assigns the highest probability, with Wilson's interval",
-    quantity: "scored tokens predicted correctly",
+    quantity: "token accuracy",
     unit: Unit::Fraction,
     better: Better::Higher,
     needs_probability: false,

@@ -107,12 +107,9 @@ impl<'a> Validation<'a> {
         Ok(())
     }
 
-    /// The measure, negated if higher is better, so that lower is always better.
+    /// What a validation costs: the lower, the better.
     pub fn cost(&self, row: &ValidationRow) -> f64 {
-        match self.measure.better {
-            Better::Lower => row.value,
-            Better::Higher => -row.value,
-        }
+        self.measure.better.cost(row.value)
     }
 
     /// The best validation so far, the first of equals.

@@ -12,12 +12,28 @@ use crate::plot::Gathered;
 pub type LeftOut = Vec<(String, String)>;
 
 /// Draws every figure of an experiment into `figures` in its folder; those that have nothing to show are left out,
-/// with the reason. Returns the files that were written, and the figures left out.
-pub fn draw(experiment: &Experiment, measured: &Measured) -> Result<(Vec<PathBuf>, LeftOut)> {
-    let folder = measured.folder.join("figures");
+/// with the reason. If points are chosen by validation, figures show the chosen ones, except those that are about what is
+/// chosen among. Returns the files that were written, and the figures left out.
+pub fn draw(
+    experiment: &Experiment,
+    all: &Measured,
+    chosen: Option<&Measured>,
+) -> Result<(Vec<PathBuf>, LeftOut)> {
+    let folder = all.folder.join("figures");
     let (mut written, mut left_out) = (vec![], vec![]);
+    let keys = experiment
+        .choice
+        .as_ref()
+        .map_or(&[][..], |choice| &choice.keys);
     for (name, figure) in &experiment.figures {
-        match figure.draw(measured)? {
+        let chosen = chosen.filter(|_| !figure.shows_candidates(keys));
+        let drawn = match chosen {
+            Some(none) if none.points.is_empty() => {
+                Gathered::Nothing("nothing is chosen as long as candidates are unfinished".into())
+            }
+            _ => figure.draw(chosen.unwrap_or(all))?,
+        };
+        match drawn {
             Gathered::Figure(figure) => written.extend(figure.write(&folder, name)?),
             Gathered::Nothing(why) => {
                 // The figure from before is out of date.

@@ -54,6 +54,7 @@ pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
         measure: measure(experiment),
         timed_on: LazyLock::new(Box::new(move || machines(&runs))),
         has_labels: !experiment.labels.is_empty(),
+        choice: None,
         exploration: exploration(experiment),
         points,
     }

@@ -2,6 +2,7 @@
 //! modules of their own.
 
 pub(crate) mod calibration;
+pub mod choice;
 pub(crate) mod draws;
 pub(crate) mod figures;
 pub mod findings;

@@ -88,6 +88,10 @@ impl Plot for AccuracyScatter {
         })
     }
 
+    fn shows_candidates(keys: &Keys, chosen: &[String]) -> bool {
+        chosen.contains(&keys.x)
+    }
+
     fn origin(keys: &Keys, measured: &Measured) -> String {
         let timed = || {
             let machines = &*measured.timed_on;

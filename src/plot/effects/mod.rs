@@ -83,6 +83,11 @@ impl Plot for EffectsFigure {
         format!("Effects on {}", measure.0.quantity)
     }
 
+    /// A design is whole with all its points alone.
+    fn shows_candidates(_: &Keys, _: &[String]) -> bool {
+        true
+    }
+
     fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
         seed_values::check_measure(keys.measure, points).or_else(|| {
             // A figure that need not find anything to show may find keys that change together.

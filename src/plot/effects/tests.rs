@@ -346,6 +346,7 @@ fn measured(folder: &std::path::Path, values: [Option<f64>; 4]) -> Measured {
         measure: Named::default(),
         timed_on: std::sync::LazyLock::new(Box::new(String::new)),
         has_labels: false,
+        choice: None,
         exploration: None,
         points: (0..2).map(point).collect(),
     }

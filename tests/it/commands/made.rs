@@ -24,10 +24,7 @@ fn a_made_task_is_judged_by_its_scored_tokens() {
         said.err
     );
     let out = said.done();
-    assert!(
-        out.contains(": scored tokens predicted correctly "),
-        "{out}"
-    );
+    assert!(out.contains(": token accuracy "), "{out}");
     let summary = read(&lab.path("r/parity/summary.csv"));
     assert_eq!(column(&summary, "measure"), ["token-accuracy"; 2]);
     assert_eq!(column(&summary, "questions"), ["40"; 2]);
@@ -46,10 +43,7 @@ fn a_made_task_is_judged_by_its_scored_tokens() {
 
     let [one, other] = ["seed-1", "seed-2"].map(|seed| point.join(seed).display().to_string());
     let compared = lab.attnlab(&["compare", &one, &other]).done();
-    assert!(
-        compared.contains("scored tokens predicted correctly"),
-        "{compared}"
-    );
+    assert!(compared.contains("token accuracy"), "{compared}");
     assert!(compared.contains("B - A"), "{compared}");
     let elsewhere = lab.text("elsewhere");
     lab.attnlab(&[
@@ -68,7 +62,7 @@ fn a_made_task_is_judged_by_its_scored_tokens() {
     lab.attnlab(&["report", &file, "--results", &results, "--out", &report])
         .done();
     let page = read(&lab.path("report/report.md"));
-    assert!(page.contains("Scored tokens predicted correctly"), "{page}");
+    assert!(page.contains("Token accuracy"), "{page}");
 
     let shown = lab
         .attnlab(&["data", "show", &file, "--results", &results])
