@@ -13,6 +13,11 @@ lie one after another, as in attnlab: all layers see real tokens alone.
 
 --precision is that of matrix products: f32, TensorFloat-32, or bfloat16 by autocast.
 
+With --recipe characters it is nanoGPT's CPU form of its character model instead (Karpathy 2022, README and
+config/train_shakespeare_char.py: 4 layers, 4 heads, 128 wide, context 64, batches of 12, 2,000 steps, no dropout), trained
+on the first nine tenths of wiki.txt, or of --text FILE, and scored on the rest: what experiments/text/characters.toml is
+to be compared with.
+
 There are several ways to write the same mathematics. Each is tried for a few steps in a process of its
 own, the fastest is measured; --way takes one of them without a trial.
 """
@@ -254,6 +259,95 @@ def measure(arguments, fused, compiled, groups=None, graph=False):
     }
 
 
+class CharacterBlock(nn.Module):
+    """A block of nanoGPT: no biases, the output projections drawn smaller with depth."""
+
+    def __init__(self, embed, heads, layers):
+        super().__init__()
+        self.heads = heads
+        self.ln1, self.ln2 = nn.LayerNorm(embed, bias=False), nn.LayerNorm(embed, bias=False)
+        self.qkv, self.proj = nn.Linear(embed, 3 * embed, bias=False), nn.Linear(embed, embed, bias=False)
+        self.expand, self.contract = nn.Linear(embed, 4 * embed, bias=False), nn.Linear(4 * embed, embed, bias=False)
+        for layer in (self.qkv, self.expand):
+            nn.init.normal_(layer.weight, std=0.02)
+        for layer in (self.proj, self.contract):
+            nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * layers))
+
+    def forward(self, x):
+        split = lambda t: t.view(*t.shape[:2], self.heads, -1).transpose(1, 2)
+        q, k, v = (split(t) for t in self.qkv(self.ln1(x)).chunk(3, dim=-1))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.proj(y.transpose(1, 2).reshape(x.shape))
+        return x + self.contract(F.gelu(self.expand(self.ln2(x))))
+
+
+class CharacterGpt(nn.Module):
+    def __init__(self, vocabulary, layers=4, heads=4, embed=128, context=64):
+        super().__init__()
+        self.token, self.position = nn.Embedding(vocabulary, embed), nn.Embedding(context, embed)
+        self.blocks = nn.Sequential(*(CharacterBlock(embed, heads, layers) for _ in range(layers)))
+        self.norm, self.head = nn.LayerNorm(embed, bias=False), nn.Linear(embed, vocabulary, bias=False)
+        for table in (self.token, self.position):
+            nn.init.normal_(table.weight, std=0.02)
+        self.head.weight = self.token.weight
+
+    def forward(self, tokens, targets):
+        x = self.token(tokens) + self.position.weight[: tokens.shape[1]]
+        logits = self.head(self.norm(self.blocks(x)))
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def characters(arguments, compiled, steps=2_000, context=64, batch=12):
+    """Trains nanoGPT's CPU form for some steps, and scores all windows of the held-out tenth, the last one aside."""
+    torch.manual_seed(arguments.seed)
+    text = Path(arguments.text or Path(arguments.data) / "wiki.txt").read_text(encoding="utf-8")
+    ids = {c: i for i, c in enumerate(sorted(set(text)))}
+    tokens = torch.tensor([ids[c] for c in text])
+    train, held_out = tokens[: int(0.9 * len(tokens))], tokens[int(0.9 * len(tokens)) :]
+    model = CharacterGpt(len(ids), context=context)
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    others = [p for p in model.parameters() if p.dim() < 2]
+    groups = [dict(params=matrices, weight_decay=0.1), dict(params=others, weight_decay=0.0)]
+    adamw = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
+    loss_of = torch.compile(model) if compiled else model
+
+    def rate(step, peak=1e-3, least=1e-4, warm_up=100, last=2_000):
+        if step < warm_up:
+            return peak * (step + 1) / (warm_up + 1)
+        return least + 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (last - warm_up))) * (peak - least)
+
+    started = time.perf_counter()
+    for step in range(steps):
+        starts = torch.randint(len(train) - context, (batch,))
+        rows = torch.stack([train[i : i + context + 1] for i in starts])
+        for group in adamw.param_groups:
+            group["lr"] = rate(step)
+        loss = loss_of(rows[:, :-1], rows[:, 1:])
+        adamw.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adamw.step()
+    seconds = time.perf_counter() - started
+    windows = (len(held_out) - 1) // context
+    rows = held_out[: windows * context + 1]
+    tokens, targets = rows[:-1].view(-1, context), rows[1:].view(-1, context)
+    with torch.no_grad():
+        parts = [model(a, b).item() * len(a) for a, b in zip(tokens.split(256), targets.split(256))]
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": steps,
+        "seconds": seconds,
+        "step_seconds": seconds / steps,
+        "held_out_loss_nats": sum(parts) / windows,
+    }
+
+
+# nanoGPT's README trains the CPU form without torch.compile.
+CHARACTER_WAYS = {"eager": False, "compiled": True}
+
+
 def in_a_process(arguments, way, steps):
     """Measures one variant in its own process: its result, or one line that says why it failed."""
     command = [sys.executable, __file__, arguments.data, "--device", arguments.device, "--way", way, "--json"]
@@ -276,7 +370,24 @@ def main():
     parser.add_argument("--no-padding", action="store_true", help="documents one after another")
     parser.add_argument("--way", help="one of the ways, as the results name them")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--recipe", choices=["step", "characters"], default="step", help="what is measured")
+    parser.add_argument("--text", help="the text of --recipe characters; default: wiki.txt")
+    parser.add_argument("--seed", type=int, default=1, help="of --recipe characters")
     arguments = parser.parse_args()
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    if arguments.recipe == "characters":
+        if arguments.way not in (None, *CHARACTER_WAYS):
+            parser.error(f"--way must be one of {'; '.join(CHARACTER_WAYS)}")
+        way = arguments.way or "eager"
+        report = characters(arguments, CHARACTER_WAYS[way]) | {"way": way}
+        if arguments.json:
+            print(json.dumps(report, indent=2))
+        else:
+            print(f"PyTorch {report['torch']}, {report['threads']} threads, {way}: {report['steps']} steps")
+            print(f"training       {report['seconds']:.1f} s, {1e3 * report['step_seconds']:.2f} ms a step")
+            print(f"held-out loss  {report['held_out_loss_nats']:.4f} nats a character")
+        return
     ways = RAGGED_WAYS if arguments.no_padding else PADDED_WAYS
     if arguments.device == "cuda" and not arguments.no_padding:
         ways = ways | GRAPH_WAYS
@@ -286,8 +397,6 @@ def main():
         parser.error(f"there is no wiki.txt in {arguments.data}")
     if arguments.device == "cpu" and arguments.precision == "tf32":
         parser.error("--precision tf32 is for CUDA")
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
 
     tried, way = {}, arguments.way
     if way is None:

@@ -19,6 +19,8 @@ const DRAW: &str = "draw";
 pub(super) struct Names {
     /// One for each point, in order.
     pub(super) labels: Vec<String>,
+    /// At each point, in order: the keys of the sweep whose values the file names, each with that name.
+    pub(super) of_values: Vec<BTreeMap<String, String>>,
     /// Settings of the sweep with the same value at all points, if the labels leave them out.
     pub(super) context: Vec<String>,
     /// Names that cannot be used, at their keys.
@@ -35,6 +37,7 @@ impl Names {
             Labels::InOrder(names) if !names.is_empty() => Self {
                 warning: misplaced(names, &points),
                 labels: names.clone(),
+                of_values: vec![BTreeMap::new(); points.len()],
                 ..Self::default()
             },
             Labels::InOrder(_) => by_value(&[], &points, experiment),
@@ -266,8 +269,17 @@ fn by_value(rules: &[Rule<'_>], points: &[Vec<Part>], experiment: &str) -> Names
             false => said.join(", "),
         }
     };
+    let of_values = |point: &Vec<Part>| {
+        let own = rules.iter().filter(|rule| rule.holds_at(point));
+        let own = own.filter_map(|rule| match &rule.parts[..] {
+            [part] => Some((part.key.clone(), rule.name.to_owned())),
+            _ => None,
+        });
+        own.collect()
+    };
     Names {
         labels: points.iter().map(label).collect(),
+        of_values: points.iter().map(of_values).collect(),
         context: left_out.iter().map(|part| part.text()).collect(),
         ..Names::default()
     }

@@ -222,17 +222,17 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     let labels = header.as_ref().map(|header| header.labels.clone());
     let names = Names::of(&labels.unwrap_or_default(), &points, &default_label(path));
     note(names.faults, &everywhere);
-    let mut labels = names.labels.into_iter();
+    let mut labels = names.labels.into_iter().zip(names.of_values);
     let (mut resolved, mut blockers) = (Vec::new(), Vec::new());
     for values in &points {
         let (settings, mut faults) = read_point(&values.apply(root), &excused);
         faults.retain(|fault| !unfit.keys.iter().any(|key| is_about(fault, key)));
         note(faults, values);
-        let label = labels.next().unwrap_or_default();
+        let (label, names) = labels.next().unwrap_or_default();
         if let Some(settings) = settings {
             let absent = start::faults(&settings, path).into_iter();
             blockers.extend(absent.map(|fault| merged.problem(fault, values)));
-            resolved.push(Point::new(settings, values, label));
+            resolved.push(Point::new(settings, values, label, names));
         }
     }
     let is_whole = resolved.len() == points.len();

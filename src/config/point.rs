@@ -64,6 +64,8 @@ pub struct Point {
     pub draw: Option<Draw>,
     /// Its display name, unique within the experiment.
     pub label: String,
+    /// Keys of the sweep whose values here the file names, each with that name.
+    pub names: BTreeMap<String, String>,
     /// A readable folder name, such as `pretrain-epochs-60` or `draw-3`; `base` without a sweep.
     pub slug: String,
 }
@@ -78,7 +80,12 @@ pub struct Draw {
 }
 
 impl Point {
-    pub(super) fn new(settings: PointSettings, values: &PointValues, label: String) -> Self {
+    pub(super) fn new(
+        settings: PointSettings,
+        values: &PointValues,
+        label: String,
+        names: BTreeMap<String, String>,
+    ) -> Self {
         let axes = values.texts(false);
         let draw = values.draw.map(|number| Draw {
             number,
@@ -90,6 +97,7 @@ impl Point {
             axes,
             draw,
             label,
+            names,
             slug,
         }
     }

@@ -1,5 +1,6 @@
 //! What an experiment has measured so far: its finished runs by point, with texts for captions.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -55,6 +56,8 @@ pub struct MeasuredPoint {
     pub label: String,
     /// The swept keys and their values at this point, as text.
     pub values: Vec<(String, String)>,
+    /// Keys of these whose values the file names, each with that name.
+    pub names: BTreeMap<String, String>,
     /// Which questions it is asked; absent without an evaluation.
     pub split: Option<&'static str>,
     /// Its finished runs, in the order of the seeds.

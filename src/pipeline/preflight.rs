@@ -45,10 +45,13 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
         ))
         .help(format!("set `model.vocabulary = {needed}`")));
     }
-    let (question, made) = ("a training question with its answer", "an example of");
     let asked = match &corpus.examples {
-        Some(examples) => format!("{made} {:?}", examples.name()),
-        None => question.to_owned(),
+        Some(examples) => {
+            let made = format!("an example of {:?}", examples.name());
+            has_latents(model, &made, examples.longest())?;
+            made
+        }
+        None => "a training question with its answer".to_owned(),
     };
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
         let task = inputs.pretraining(spec, 0)?;
@@ -133,6 +136,19 @@ fn fits(model: &ModelSpec, what: &str, tokens: usize, help: &str) -> Result<()> 
     };
     let message = format!("{what} has {tokens} tokens, `model.context` is {context}{read}");
     Err(Error::config(message).help(help))
+}
+
+/// Refuses examples that are longer than a bottleneck, whose latents read the first tokens alone: what is asked later could
+/// not be answered.
+fn has_latents(model: &ModelSpec, what: &str, tokens: usize) -> Result<()> {
+    let latents = model.attentions().filter_map(|spec| spec.bottleneck).min();
+    match latents.filter(|&latents| latents < tokens) {
+        None => Ok(()),
+        Some(latents) => Err(Error::config(format!(
+            "{what} has {tokens} tokens, of which `model.attention.bottleneck` = {latents} reads the first {latents}"
+        ))
+        .help(format!("set `model.attention.bottleneck` to {tokens} or more"))),
+    }
 }
 
 fn countable(stage: &str, spec: &Training, documents: usize, model: &ModelSpec) -> Result<()> {

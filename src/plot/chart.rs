@@ -4,7 +4,9 @@ use super::axis::Ticks;
 use super::canvas::{Canvas, Point, Type};
 use super::fonts::Face;
 use super::text::shorten;
-use super::theme::{BLACK, GREY, GRID, LINE_HEIGHT, SMALL_SIZE, TEXT_SIZE};
+use super::theme::{
+    BLACK, GREY, GRID, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, WIDTH,
+};
 use crate::error::Result;
 
 /// A box, in px; `left` < `right`, `top` < `bottom`.
@@ -123,6 +125,61 @@ impl Area {
     /// The line of the horizontal axis.
     pub(super) fn draw_ground(&self, canvas: &mut Canvas<'_>) -> Result<()> {
         canvas.polyline(&[self.at(0.0, 0.0), self.at(1.0, 0.0)], 1.2, BLACK)
+    }
+}
+
+/// Charts in one column, or in two if there are several.
+pub(super) struct Grid {
+    charts: usize,
+    columns: usize,
+    /// Width of a column, in px.
+    width: f64,
+    /// Space above a chart for its heading, in px.
+    above: f64,
+}
+
+impl Grid {
+    /// Between two charts, in px.
+    const GAP: f64 = 26.0;
+    /// Space left of a chart for tick labels and axis title, in px.
+    const AXIS: f64 = 82.0;
+
+    pub(super) fn of(charts: usize, above: f64) -> Self {
+        let columns = charts.clamp(1, 2);
+        let gaps = Self::GAP * (columns - 1) as f64;
+        Self {
+            charts,
+            columns,
+            width: (WIDTH - 2.0 * MARGIN - gaps) / columns as f64,
+            above,
+        }
+    }
+
+    fn row(&self) -> f64 {
+        self.above + PLOT_HEIGHT + Chart::BELOW + Self::GAP
+    }
+
+    /// Height of all charts, in px.
+    pub(super) fn height(&self) -> f64 {
+        self.charts.div_ceil(self.columns).max(1) as f64 * self.row() - Self::GAP
+    }
+
+    /// Width of a chart with its axis, in px.
+    pub(super) fn width(&self) -> f64 {
+        self.width
+    }
+
+    /// Where the column of a chart starts, and the chart, below `top`.
+    pub(super) fn place(&self, chart: usize, top: f64) -> (f64, Chart) {
+        let start = MARGIN + (chart % self.columns) as f64 * (self.width + Self::GAP);
+        let top = top + (chart / self.columns) as f64 * self.row() + self.above;
+        let chart = Chart {
+            left: start + Self::AXIS,
+            right: start + self.width - 12.0,
+            top,
+            bottom: top + PLOT_HEIGHT,
+        };
+        (start, chart)
     }
 }
 

@@ -7,7 +7,7 @@
 //! Everything about one kind of figure is in one module: its keys in an experiment file, its rules, what it
 //! reads and how it is drawn. `kind` says what such a module has, `needs` what an experiment must make for it, and
 //! [`KINDS`] lists them. `page`, `panels`, `chart` and `axis` place a drawing, `canvas` draws it, `render` finishes it;
-//! `caption`, `point_labels`, `pooled`, `crowd`, `theme`, `fonts` and `text` are shared; the `gallery` of the tests
+//! `caption`, `point_labels`, `pooled`, `crowd`, `quantity`, `styles`, `theme`, `fonts` and `text` are shared; the `gallery` of the tests
 //! draws every kind with few and many points.
 
 mod accuracy_bars;
@@ -26,16 +26,19 @@ mod exploration;
 mod fonts;
 mod kind;
 mod learning_curves;
+mod lines;
 mod needs;
 mod page;
 mod paired_matrix;
 mod panels;
 mod point_labels;
 mod pooled;
+mod quantity;
 mod reliability;
 mod render;
 mod seed_values;
 mod smoothing;
+mod styles;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -67,9 +70,11 @@ use crate::error::Result;
 use crate::{files, metrics::table};
 
 /// All kinds of figures.
-pub static KINDS: [FigureKind; 13] = [
+pub static KINDS: [FigureKind; 15] = [
     FigureKind::of::<accuracy_bars::AccuracyBars>(),
     FigureKind::of::<accuracy_scatter::AccuracyScatter>(),
+    FigureKind::of::<lines::ByKey>(),
+    FigureKind::of::<lines::ByLength>(),
     FigureKind::of::<paired_matrix::PairedMatrix>(),
     FigureKind::of::<effects::EffectsFigure>(),
     FigureKind::of::<learning_curves::LearningCurves>(),

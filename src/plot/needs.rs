@@ -17,6 +17,8 @@ pub enum Need {
     ModelScores,
     /// The same of two points.
     ModelPairs,
+    /// A model's scores on held-out data.
+    HeldOutScores,
     /// A model's answers to questions.
     Answers,
     /// A model's answers to questions that have reference answers.
@@ -54,6 +56,10 @@ impl Need {
             Self::ModelPairs => (
                 "it compares points, but fewer than two score a model on a split with reference answers",
                 "add a `[sweep]` of points that do",
+            ),
+            Self::HeldOutScores => (
+                "no point scores a model on held-out data",
+                "list \"token-accuracy\" or \"loss\" in `evaluate.measures`",
             ),
             Self::Answers => (
                 "no point asks a model questions",

@@ -80,7 +80,10 @@ pub(super) fn explain<'a>(
 }
 
 /// The caption's `n = 60 questions a run, seeds 1, 2, 3.`; `None` without runs.
-fn in_words<'a>(measure: &Measure, runs: impl Iterator<Item = &'a SeedValue>) -> Option<String> {
+pub(super) fn in_words<'a>(
+    measure: &Measure,
+    runs: impl Iterator<Item = &'a SeedValue>,
+) -> Option<String> {
     let (asked, seeds): (Vec<usize>, BTreeSet<u64>) = runs.map(|r| (r.questions, r.seed)).unzip();
     let (few, many) = (*asked.iter().min()?, *asked.iter().max()?);
     let questions = match few == many {

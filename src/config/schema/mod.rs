@@ -372,16 +372,52 @@ impl AttentionMapsSpec {
     }
 }
 
-/// A number from elsewhere.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+/// Numbers from elsewhere, one or more.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Reported {
-    /// Fraction of questions answered right.
+    /// Fraction of questions answered right. Default: none.
     #[schemars(range(min = 0, max = 1))]
-    pub accuracy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Fraction of scored tokens predicted correctly. Default: none.
+    #[schemars(range(min = 0, max = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_accuracy: Option<f64>,
+    /// Held-out loss, in nats per token. Default: none.
+    #[schemars(range(min = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Held-out bits per character. Default: none.
+    #[schemars(range(min = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_character: Option<f64>,
+    /// Held-out bits per byte. Default: none.
+    #[schemars(range(min = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<f64>,
+    /// Held-out perplexity. Default: none.
+    #[schemars(range(min = 1))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<f64>,
     /// Where it was reported.
     #[schemars(regex(pattern = r"\S"))]
     pub source: String,
+}
+
+impl Reported {
+    /// The value of a measure.
+    pub fn of(&self, measure: &Measure) -> Option<f64> {
+        match measure.name() {
+            "exact-match" => self.accuracy,
+            "token-accuracy" => self.token_accuracy,
+            "loss" => self.loss,
+            "bits-per-character" => self.bits_per_character,
+            "bits-per-byte" => self.bits_per_byte,
+            "perplexity" => self.perplexity,
+            _ => None,
+        }
+    }
 }
 
 /// Where the model runs.

@@ -163,6 +163,7 @@ fn made_by(point: &PointSettings) -> Vec<Need> {
         (Need::Finetuning, settings.finetune.is_some()),
         (Need::Scores, is_judged),
         (Need::ModelScores, is_scored && is_judged),
+        (Need::HeldOutScores, is_scored && settings.scores_held_out()),
         (Need::Answers, is_asked),
         (Need::JudgedAnswers, is_asked && has_answers),
         (

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
-    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, PretrainSpec,
+    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, PretrainSpec, Reported,
     ScheduleSpec, Settings, Training, ValidateSpec,
 };
 use crate::config::wording;
 use crate::data::objectives::Reads;
 use crate::eval::measures::Measure;
-use crate::kinds::{Listed as _, joined};
+use crate::kinds::{Listed as _, Named, joined};
 use crate::metrics::rows::MOST_MAPPED;
 
 /// Below this cap scores are so close that attention is all but uniform.
@@ -56,6 +56,9 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
         let trained = settings.pretrain.is_some() || settings.finetune.is_some();
         evaluate(&mut rules, stage, trained);
         measured(&mut rules, stage, settings);
+        if let Some(numbers) = &stage.reported {
+            reported(&mut rules, numbers, &settings.measures());
+        }
     }
     if settings.device == DeviceKind::Cpu && !settings.precision.is_whole() {
         rules.helped(
@@ -330,6 +333,29 @@ fn schedule(rules: &mut Rules<'_>, stage: &str, spec: &ScheduleSpec) {
     if end <= warmup {
         let message = format!("`{last}` = {end} must be above `{first}` = {warmup}");
         rules.broken(&[&last, &first], message);
+    }
+}
+
+/// Reported numbers must be of measures that are computed, or no table and no figure would show them.
+fn reported(rules: &mut Rules<'_>, reported: &Reported, measures: &[Named<Measure>]) {
+    let all = Measure::all()
+        .iter()
+        .filter(|one| reported.of(one).is_some());
+    let names: Vec<&str> = all.map(|one| one.name()).collect();
+    if names.is_empty() {
+        rules.helped(
+            &["evaluate.reported"],
+            "`evaluate.reported` has a source, but no number",
+            "add the number under the name of its measure, such as `token-accuracy`",
+        );
+    }
+    let is_computed = |name: &&&str| measures.iter().any(|one| one.0.name() == **name);
+    if let Some(name) = names.iter().find(|name| !is_computed(name)) {
+        rules.helped(
+            &["evaluate.reported", "evaluate.measures"],
+            format!("`evaluate.reported` has a number of {name:?}, which is not measured here"),
+            format!("add {name:?} to `evaluate.measures`"),
+        );
     }
 }
 

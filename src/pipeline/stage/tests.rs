@@ -146,8 +146,9 @@ fn settings_that_no_stage_reads_make_nothing_stale() {
         stages(ended)[&StageKind::Pretrain].key
     );
     let reported = crate::config::schema::Reported {
-        accuracy: 0.5,
+        accuracy: Some(0.5),
         source: "a paper".to_owned(),
+        ..crate::config::schema::Reported::default()
     };
     assert_eq!(
         changed(|s| evaluate(s).reported = Some(reported.clone())),

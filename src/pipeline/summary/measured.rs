@@ -40,6 +40,7 @@ pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
             folder: point.folder(),
             label: point.label.clone(),
             values: point.values().cloned().collect(),
+            names: point.names.clone(),
             split: evaluate.and_then(|spec| Some(spec.as_ref()?.split.name())),
             runs: finished.into_iter().map(run).collect(),
         }

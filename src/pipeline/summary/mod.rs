@@ -93,10 +93,11 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<MeasureRow>> 
                 }
             }));
         }
-        let reported = spec.reported.as_ref().filter(|_| measure.is_exact_match());
-        rows.extend(reported.map(|reported| MeasureRow {
-            accuracy: Some(reported.accuracy),
-            value: reported.accuracy,
+        let reported = spec.reported.as_ref();
+        let value = reported.and_then(|reported| reported.of(measure));
+        rows.extend(reported.zip(value).map(|(reported, value)| MeasureRow {
+            accuracy: measure.is_exact_match().then_some(value),
+            value,
             ..row("reported", None, Some(reported.source.clone()))
         }));
     }

@@ -2,13 +2,13 @@
 
 use super::key::Naming;
 use super::names;
-use super::quantity;
 use super::{AccuracyScatter, Spot};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::metrics::statistics::Estimate;
 use crate::plot::axis::{Axis, ends};
 use crate::plot::fonts::{self, Face};
+use crate::plot::quantity;
 use crate::plot::text::shorten;
 use crate::plot::theme::{
     BLACK, GRID, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE, WIDTH,

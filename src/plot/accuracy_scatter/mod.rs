@@ -4,7 +4,6 @@
 mod drawing;
 mod key;
 mod names;
-mod quantity;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

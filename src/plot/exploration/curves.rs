@@ -2,15 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::styles::{Style, styles, told_apart};
 use crate::error::Result;
 use crate::metrics::artefacts::CURVES;
 use crate::metrics::explored::{Construction, constructions, distinct, over_seeds, read};
 use crate::metrics::measured::{Measured, PointRows};
 use crate::metrics::rows::CurveRow;
 use crate::plot::axis::ends;
+use crate::plot::chart::Grid;
+use crate::plot::styles::{Style, styles, told_apart};
 use crate::plot::text::{plural, significant};
-use crate::plot::theme::{BLACK, MARGIN, PLOT_HEIGHT, Pen, SMALL_SIZE, TEXT_SIZE, WIDTH};
+use crate::plot::theme::{BLACK, Pen, SMALL_SIZE, TEXT_SIZE};
 use crate::plot::{
     Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Need, NoKeys, Page, Plot, Point,
     PointLabels, PointSubset, Type,
@@ -90,25 +91,16 @@ impl Plot for ExplorationCurves {
         let legend = called.iter().zip(&styles).filter_map(entry);
         let caption = self.explained(caption, &called, &shown);
         let page = Page::new(caption, legend.collect());
-        let columns = self.panels.len().clamp(1, 2);
-        let rows = self.panels.len().div_ceil(columns).max(1);
-        let row = PLOT_HEIGHT + Chart::BELOW + GAP;
-        let column = (WIDTH - 2.0 * MARGIN - GAP * (columns - 1) as f64) / columns as f64;
+        let grid = Grid::of(self.panels.len(), 0.0);
         let xs = self.curves().flat_map(|(_, curve)| &curve.points);
         let (low, high) = ends(xs.map(|point| point.0));
         let space = SPACE * (high - low);
         let across = Axis::new(low - space, high + space, NUMBERS);
-        page.figure(rows as f64 * row - GAP, &self.rows(), |canvas, area| {
+        page.figure(grid.height(), &self.rows(), |canvas, area| {
             for (i, panel) in self.panels.iter().enumerate() {
-                let start = MARGIN + (i % columns) as f64 * (column + GAP);
-                let top = area.top + (i / columns) as f64 * row;
+                let (start, chart) = grid.place(i, area.top);
                 let plot = CurvePlot {
-                    chart: Chart {
-                        left: start + AXIS,
-                        right: start + column - 12.0,
-                        top,
-                        bottom: top + PLOT_HEIGHT,
-                    },
+                    chart,
                     panel,
                     across: &across,
                     up: around(panel.extent(), panel.is_logarithmic),
@@ -170,10 +162,6 @@ struct PlottedRow<'a> {
     high_90: Option<f64>,
 }
 
-/// Space left of a chart for tick labels and axis title, in px.
-const AXIS: f64 = 82.0;
-/// Between two charts, in px.
-const GAP: f64 = 26.0;
 /// Approximate number of ticks on an axis.
 const NUMBERS: usize = 9;
 /// Empty space beside the outermost values of a horizontal axis, as a share of their range.

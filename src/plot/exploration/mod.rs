@@ -2,7 +2,6 @@
 
 mod curves;
 mod distribution;
-mod styles;
 
 pub use curves::ExplorationCurves;
 pub use distribution::ExplorationDistribution;

@@ -83,6 +83,10 @@ fn a_made_task_that_does_not_fit_is_refused_by_name() {
             "an example of \"parity\" has 201 tokens, `model.context` is 128",
         ),
         (
+            "model.attention={ kind = \"perceiver\", bottleneck = 8 }",
+            "an example of \"parity\" has 11 tokens, of which `model.attention.bottleneck` = 8 reads the first 8",
+        ),
+        (
             "data.longest_held_out=6",
             "`data.longest_held_out` = 6 must be ",
         ),

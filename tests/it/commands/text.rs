@@ -126,50 +126,54 @@ fn validation_of_a_resumed_run_is_the_same_to_the_byte() {
     use crate::lab::program;
     use std::process::Stdio;
 
-    let lab = Lab::new();
-    let more = "validate = { every_steps = 3, items = 12, keep = \"last\" }\nshuffle = true\nmix = [{ objective = \
-                \"masked-entities\", share = 0.2 }]\n";
-    let file = experiment(&lab, &format!("{more}{EVALUATE}"));
-    let arguments = |results: &str| -> Vec<String> {
-        [
-            "run",
-            &file,
-            "--results",
-            &lab.text(results),
-            "--set",
-            "pretrain.epochs=60",
-        ]
-        .map(str::to_owned)
-        .to_vec()
-    };
-    let run = |results: &str| {
-        let arguments = arguments(results);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        lab.attnlab(&arguments)
-    };
-    run("whole").done();
-    let whole = tree(&lab.path("whole"));
-    assert!(
-        whole
-            .keys()
-            .any(|name| name.ends_with("checkpoints/pretrain-best.safetensors"))
-    );
-    let stopped = arguments("stopped");
-    let stopped: Vec<&str> = stopped.iter().map(String::as_str).collect();
-    let mut child = program(&stopped);
-    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let child = child.expect("it starts");
-    wait_for_a_checkpoint(&lab.path("stopped"));
-    signal(&child, "-INT");
-    ended(child).failed(130);
-    let said = run("stopped");
-    assert!(
-        said.err.contains("pretrain resumes after step "),
-        "{}",
-        said.err
-    );
-    said.done();
-    assert_same_tree(&whole, &lab.path("stopped"), "interrupted");
+    for keep in ["last", "best"] {
+        let lab = Lab::new();
+        let more = format!(
+            "validate = {{ every_steps = 3, items = 12, keep = {keep:?} }}\nshuffle = true\nmix = [{{ objective = \
+                \"masked-entities\", share = 0.2 }}]\n"
+        );
+        let file = experiment(&lab, &format!("{more}{EVALUATE}"));
+        let arguments = |results: &str| -> Vec<String> {
+            [
+                "run",
+                &file,
+                "--results",
+                &lab.text(results),
+                "--set",
+                "pretrain.epochs=60",
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        };
+        let run = |results: &str| {
+            let arguments = arguments(results);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            lab.attnlab(&arguments)
+        };
+        run("whole").done();
+        let whole = tree(&lab.path("whole"));
+        assert!(
+            whole
+                .keys()
+                .any(|name| name.ends_with("checkpoints/pretrain-best.safetensors"))
+        );
+        let stopped = arguments("stopped");
+        let stopped: Vec<&str> = stopped.iter().map(String::as_str).collect();
+        let mut child = program(&stopped);
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = child.expect("it starts");
+        wait_for_a_checkpoint(&lab.path("stopped"));
+        signal(&child, "-INT");
+        ended(child).failed(130);
+        let said = run("stopped");
+        assert!(
+            said.err.contains("pretrain resumes after step "),
+            "{}",
+            said.err
+        );
+        said.done();
+        assert_same_tree(&whole, &lab.path("stopped"), keep);
+    }
 }
 
 #[test]

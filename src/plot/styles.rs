@@ -1,4 +1,4 @@
-//! Colours, dashes and widths that distinguish the curves of an exploration.
+//! Colours, dashes and widths that distinguish curves by their names.
 
 use crate::plot::PointSubset;
 use crate::plot::theme::{DISTINCT, GREY, Pen, REPORTED, Stroke, distinct};

@@ -1,4 +1,4 @@
-//! The horizontal axis: linear, or logarithmic where the values span more than a decade.
+//! A horizontal axis of any quantity: linear, or logarithmic where the values span more than a decade.
 
 use crate::plot::axis::{Axis, Ticks, ends};
 use crate::plot::text;
@@ -9,18 +9,36 @@ const SPACE: f64 = 0.08;
 /// An axis on which all values stand, with space beside them.
 pub(super) fn around(values: &[f64]) -> Axis {
     let (low, high) = ends(values.iter().copied());
-    let is_logarithmic = low > 0.0 && high > 10.0 * low;
-    let (low, high) = match is_logarithmic {
-        true => (low.log10(), high.log10()),
-        false => (low, high),
-    };
+    if low > 0.0 && high > 10.0 * low {
+        return logarithmic(values);
+    }
+    spaced(low, high)
+}
+
+/// The same, logarithmic; all values are above 0.
+pub(super) fn logarithmic(values: &[f64]) -> Axis {
+    let (low, high) = ends(values.iter().copied());
+    let mut axis = spaced(low.log10(), high.log10());
+    axis.is_logarithmic = true;
+    axis
+}
+
+fn spaced(low: f64, high: f64) -> Axis {
     let space = match high - low {
         0.0 => 0.1 * low.abs().max(0.1),
         range => SPACE * range,
     };
-    let mut axis = Axis::new(low - space, high + space, 6);
-    axis.is_logarithmic = is_logarithmic;
-    axis
+    Axis::new(low - space, high + space, 6)
+}
+
+/// A number as a tick shows it: `128`, `0.05`, `1e-7`.
+pub(super) fn text(value: f64) -> String {
+    let is_short = value == 0.0 || (1e-4..1e7).contains(&value.abs());
+    match (is_short, value.fract() == 0.0) {
+        (true, true) => text::number(value, 0),
+        (true, false) => format!("{value}"),
+        (false, _) => format!("{value:e}"),
+    }
 }
 
 /// Round numbers on the axis: how far along it each stands, 0 to 1, and its text.

@@ -1,0 +1,212 @@
+//! What `kind = "accuracy-lines"` takes and shows: a measure of the points of a sweep against a key that it sets to numbers,
+//! from `summary.csv`.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Line, Lines, Panel, Spot, called, following};
+use crate::error::Result;
+use crate::eval::measures::Measure;
+use crate::kinds::{BrokenRule, Named};
+use crate::metrics::measured::{Measured, MeasuredPoint};
+use crate::metrics::rows::MeasureRow;
+use crate::plot::seed_values::{self, SeedValue};
+use crate::plot::{Caption, Figure, Gathered, Need, Plot, Points};
+
+/// The keys of `kind = "accuracy-lines"`.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// Which of the measures in `evaluate.measures` is shown. Default: the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measure: Option<Named<Measure>>,
+    /// What the horizontal axis shows: a key that the sweep sets to numbers. Default: the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    /// A key of the sweep each of whose values has a chart of its own. Default: one chart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panels: Option<String>,
+}
+
+/// The figure.
+pub struct ByKey(Lines);
+
+impl Plot for ByKey {
+    type Keys = Keys;
+
+    const NAME: &'static str = "accuracy-lines";
+    const SHOWS: &'static str = "a measure of each point, such as accuracy, against a numeric key of the sweep, with a line for each combination of the other keys";
+    const NEEDS: Need = Need::ModelPairs;
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] =
+        &[super::tests::by_width, super::tests::losses_in_panels];
+
+    fn title(keys: &Keys, measured: &Measured) -> String {
+        let measure = keys.measure.unwrap_or(measured.measure);
+        match keys.by(&measured.points) {
+            Some(by) => format!("{}, by {by}", measure.0.title()),
+            None => measure.0.title(),
+        }
+    }
+
+    fn shows_candidates(keys: &Keys, chosen: &[String]) -> bool {
+        let named = [&keys.by, &keys.panels].into_iter().flatten();
+        named.into_iter().any(|key| chosen.contains(key))
+    }
+
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
+        let swept: BTreeSet<&str> = points
+            .values
+            .iter()
+            .flatten()
+            .map(|one| one.0.as_str())
+            .collect();
+        let listed = |keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
+            keys.join(", ")
+        };
+        if points.values.is_empty() {
+            return None;
+        }
+        if points.numbers.is_empty() {
+            return Some(BrokenRule {
+                help: Some(
+                    "sweep a number, such as `model.embed`, or remove the figure".to_owned(),
+                ),
+                ..BrokenRule::new(
+                    "kind",
+                    "= \"accuracy-lines\" needs a key that the sweep sets to numbers",
+                )
+            });
+        }
+        if let Some(by) = keys.by.as_deref().filter(|by| !points.numbers.contains(by)) {
+            return Some(BrokenRule {
+                help: Some(format!("write {}", listed(&points.numbers))),
+                ..BrokenRule::new(
+                    "by",
+                    format!("= {by:?} is not a key that the sweep sets to numbers"),
+                )
+            });
+        }
+        if let Some(panels) = keys.panels.as_deref().filter(|one| !swept.contains(one)) {
+            let swept: Vec<&str> = swept.into_iter().collect();
+            return Some(BrokenRule {
+                help: Some(format!("write {}", listed(&swept))),
+                ..BrokenRule::new("panels", format!("= {panels:?} is not a key of the sweep"))
+            });
+        }
+        seed_values::check_measure(keys.measure, points)
+    }
+
+    fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
+        let measure = keys.measure.unwrap_or(measured.measure);
+        let rows = seed_values::rows_of(measure.0, measured)?;
+        let Some(by) = keys.by(&measured.points) else {
+            return Ok(Gathered::Nothing("the sweep sets no key to numbers".into()));
+        };
+        let names = Names::of(&measured.points, &by, keys.panels.as_deref());
+        let mut figure = Lines {
+            measure,
+            horizontal: by.clone(),
+            ..Lines::default()
+        };
+        for point in &measured.points {
+            let spot = point.number(&by).and_then(|x| spot(point, x, &rows));
+            let Some(spot) = spot else { continue };
+            figure.add(
+                called(point, &names.panels),
+                called(point, &names.lines),
+                spot,
+            );
+        }
+        if figure.panels.is_empty() {
+            return Ok(Gathered::Nothing(
+                "no finished point has a value of `measure`".into(),
+            ));
+        }
+        Ok(Gathered::Figure(Self(figure.sorted())))
+    }
+
+    fn draw(&self, caption: Caption) -> Result<Figure> {
+        self.0.draw(caption)
+    }
+}
+
+impl Keys {
+    /// The key of the horizontal axis.
+    fn by(&self, points: &[MeasuredPoint]) -> Option<String> {
+        let is_number = |key: &&String| points.iter().all(|point| point.number(key).is_some());
+        let mut keys = points
+            .iter()
+            .take(1)
+            .flat_map(|point| &point.values)
+            .map(|one| &one.0);
+        self.by.clone().or_else(|| keys.find(is_number).cloned())
+    }
+}
+
+/// The keys that charts and lines are called by.
+struct Names<'a> {
+    panels: BTreeSet<&'a str>,
+    lines: BTreeSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    /// Keys whose values follow from the number on the axis, such as the width of a head from that of the model, name
+    /// nothing.
+    fn of(points: &'a [MeasuredPoint], by: &str, panels: Option<&str>) -> Self {
+        let keys = points.iter().flat_map(|point| &point.values);
+        let mut lines: BTreeSet<&str> = keys.map(|(key, _)| key.as_str()).collect();
+        let shown = following(points, by);
+        lines.retain(|key| !shown.contains(key));
+        let of_panels = panels.map(|key| following(points, key)).unwrap_or_default();
+        let panels = lines.intersection(&of_panels).copied().collect();
+        lines.retain(|key| !of_panels.contains(key));
+        Self { panels, lines }
+    }
+}
+
+/// The runs of a point; `None` if none has been scored.
+fn spot(point: &MeasuredPoint, x: f64, rows: &[MeasureRow]) -> Option<Spot> {
+    let own = seed_values::own(rows, "model", point);
+    let runs: Vec<SeedValue> = own
+        .filter_map(|row| SeedValue::of(row, row.seed?))
+        .collect();
+    let reported = seed_values::own(rows, "reported", point).next();
+    (!runs.is_empty()).then(|| Spot {
+        x,
+        runs,
+        reported: reported.map(|row| row.value),
+    })
+}
+
+impl Lines {
+    /// Adds a place to a line of a chart, either of which may be new.
+    pub(super) fn add(&mut self, heading: String, label: String, spot: Spot) {
+        let panels = &mut self.panels;
+        let at = panels.iter().position(|panel| panel.heading == heading);
+        let at = at.unwrap_or_else(|| {
+            let lines = vec![];
+            panels.push(Panel { heading, lines });
+            panels.len() - 1
+        });
+        let lines = &mut panels[at].lines;
+        let at = lines.iter().position(|line| line.label == label);
+        let at = at.unwrap_or_else(|| {
+            let spots = vec![];
+            lines.push(Line { label, spots });
+            lines.len() - 1
+        });
+        lines[at].spots.push(spot);
+    }
+
+    /// With every line from left to right.
+    pub(super) fn sorted(mut self) -> Self {
+        for line in self.panels.iter_mut().flat_map(|panel| &mut panel.lines) {
+            line.spots.sort_by(|a, b| a.x.total_cmp(&b.x));
+        }
+        self
+    }
+}

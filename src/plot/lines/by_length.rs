@@ -1,0 +1,206 @@
+//! What `kind = "accuracy-by-length"` takes and shows: how many held-out tokens are predicted correctly at each length or
+//! distance, from `held_out/*.csv`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Lines, Spot, called, following};
+use crate::error::Result;
+use crate::eval::measures::TOKEN_ACCURACY;
+use crate::kinds::{BrokenRule, Named};
+use crate::metrics::artefacts::HELD_OUT;
+use crate::metrics::measured::{Measured, MeasuredPoint, MeasuredRun};
+use crate::metrics::rows::HeldOutRow;
+use crate::metrics::statistics::Estimate;
+use crate::plot::seed_values::SeedValue;
+use crate::plot::{Caption, Figure, Gathered, Need, Plot, Points};
+
+/// The keys of `kind = "accuracy-by-length"`.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// What the horizontal axis shows: the `"length"` of an example or document, or the `"distance"` in tokens between a
+    /// question and what it asks for.
+    over: Over,
+    /// A key of the sweep each of whose values has a chart of its own. Default: one chart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    panels: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Over {
+    #[default]
+    Length,
+    Distance,
+}
+
+/// The figure.
+pub struct ByLength(Lines);
+
+/// With more different lengths than this, they are put into so many bins of equal width.
+const MOST_LENGTHS: usize = 60;
+
+impl Plot for ByLength {
+    type Keys = Keys;
+
+    const NAME: &'static str = "accuracy-by-length";
+    const SHOWS: &'static str = "accuracy on held-out tokens against the length of an example, or against the distance between a question and what it asks for";
+    const NEEDS: Need = Need::HeldOutScores;
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[super::tests::by_length];
+
+    fn title(keys: &Keys, _: &Measured) -> String {
+        format!("{}, by {}", TOKEN_ACCURACY.title(), keys.over.word())
+    }
+
+    fn shows_candidates(keys: &Keys, chosen: &[String]) -> bool {
+        keys.panels.iter().any(|key| chosen.contains(key))
+    }
+
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
+        let panels = keys.panels.as_deref()?;
+        let is_swept = |point: &Vec<(String, String)>| point.iter().any(|(key, _)| key == panels);
+        (!points.values.is_empty() && !points.values.iter().any(is_swept))
+            .then(|| BrokenRule::new("panels", format!("= {panels:?} is not a key of the sweep")))
+    }
+
+    fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
+        let mut at_points = vec![];
+        for point in &measured.points {
+            let mut runs = vec![];
+            for run in &point.runs {
+                runs.push((run.seed, counts(point, run, keys.over)?));
+            }
+            at_points.push((point, runs));
+        }
+        let lengths = at_points.iter().flat_map(|(_, runs)| runs);
+        let lengths: BTreeSet<usize> = lengths
+            .flat_map(|(_, counts)| counts.keys().copied())
+            .collect();
+        let Some((&shortest, &longest)) = lengths.first().zip(lengths.last()) else {
+            return Ok(Gathered::Nothing(match keys.over {
+                Over::Length => "no finished run has scored held-out tokens".into(),
+                Over::Distance => "no finished run has scored held-out tokens at a distance".into(),
+            }));
+        };
+        let width = match lengths.len() > MOST_LENGTHS {
+            true => (longest + 1 - shortest).div_ceil(MOST_LENGTHS),
+            false => 1,
+        };
+        let middle = |length: usize| {
+            let first = shortest + (length - shortest) / width * width;
+            first as f64 + (width - 1) as f64 / 2.0
+        };
+        let of_panels = keys.panels.as_deref();
+        let of_panels = of_panels
+            .map(|key| following(&measured.points, key))
+            .unwrap_or_default();
+        let swept = measured.points.iter().flat_map(|point| &point.values);
+        let swept: BTreeSet<&str> = swept.map(|(key, _)| key.as_str()).collect();
+        let of_lines: BTreeSet<&str> = swept.difference(&of_panels).copied().collect();
+        let mut figure = Lines {
+            measure: Named(&TOKEN_ACCURACY),
+            horizontal: keys.over.axis().to_owned(),
+            notes: (width > 1)
+                .then(|| format!("Lengths are in bins of {width}."))
+                .into_iter()
+                .collect(),
+            ..Lines::default()
+        };
+        for (point, runs) in at_points {
+            let label = match of_panels.is_empty() {
+                true => point.label.clone(),
+                false => called(point, &of_lines),
+            };
+            for spot in spots(&runs, &middle) {
+                figure.add(called(point, &of_panels), label.clone(), spot);
+            }
+        }
+        Ok(Gathered::Figure(Self(figure.sorted())))
+    }
+
+    fn draw(&self, caption: Caption) -> Result<Figure> {
+        self.0.draw(caption)
+    }
+}
+
+impl Over {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Length => "length",
+            Self::Distance => "distance",
+        }
+    }
+
+    fn axis(self) -> &'static str {
+        match self {
+            Self::Length => "length (tokens)",
+            Self::Distance => "distance (tokens)",
+        }
+    }
+
+    fn of(self, row: &HeldOutRow) -> Option<usize> {
+        match self {
+            Self::Length => Some(row.length),
+            Self::Distance => row.distance,
+        }
+    }
+}
+
+/// Tokens of a run by length: those predicted correctly, and all that were scored.
+type Counts = BTreeMap<usize, (usize, usize)>;
+
+fn counts(point: &MeasuredPoint, run: &MeasuredRun, over: Over) -> Result<Counts> {
+    let mut counts = Counts::new();
+    let rows = point
+        .split
+        .map(|split| run.read(&HELD_OUT, split))
+        .transpose()?;
+    let rows: Vec<HeldOutRow> = rows.flatten().unwrap_or_default();
+    for row in rows {
+        if let Some(length) = over.of(&row) {
+            let (right, scored) = counts.entry(length).or_default();
+            *right += row.right;
+            *scored += row.scored_tokens;
+        }
+    }
+    Ok(counts)
+}
+
+/// The places of a line: the runs of a point in each bin.
+fn spots(runs: &[(u64, Counts)], middle: &dyn Fn(usize) -> f64) -> Vec<Spot> {
+    let mut spots: Vec<Spot> = vec![];
+    for (seed, counts) in runs {
+        let mut bins: Vec<(f64, usize, usize)> = vec![];
+        for (&length, &(right, scored)) in counts {
+            let x = middle(length);
+            match bins.last_mut().filter(|bin| bin.0 == x) {
+                Some(bin) => (bin.1, bin.2) = (bin.1 + right, bin.2 + scored),
+                None => bins.push((x, right, scored)),
+            }
+        }
+        for (x, correct, questions) in bins {
+            let Some(estimate) = Estimate::of_counts(correct, questions) else {
+                continue;
+            };
+            let run = SeedValue {
+                seed: *seed,
+                questions,
+                correct: Some(correct),
+                estimate,
+            };
+            match spots.iter_mut().find(|spot| spot.x == x) {
+                Some(spot) => spot.runs.push(run),
+                None => spots.push(Spot {
+                    x,
+                    runs: vec![run],
+                    reported: None,
+                }),
+            }
+        }
+    }
+    spots
+}

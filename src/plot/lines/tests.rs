@@ -1,0 +1,194 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::eval::measures::Unit;
+use crate::metrics::measured::MeasuredPoint;
+use crate::plot::tests::drawn;
+use crate::plot::tests::gallery::{self, Label, chance, runs};
+
+impl crate::plot::Plot for Lines {
+    type Keys = crate::plot::NoKeys;
+    const NAME: &'static str = "lines";
+    const SHOWS: &'static str = "";
+    const NEEDS: crate::plot::Need = crate::plot::Need::ModelScores;
+    const EXAMPLES: &'static [gallery::Example] = &[];
+
+    fn gather(
+        _: &Self::Keys,
+        _: &crate::metrics::measured::Measured,
+    ) -> Result<crate::plot::Gathered<Self>> {
+        unreachable!("the kinds of figures gather")
+    }
+
+    fn draw(&self, caption: Caption) -> Result<Figure> {
+        Lines::draw(self, caption)
+    }
+}
+
+fn lines(
+    points: usize,
+    label: Label<'_>,
+    xs: &[f64],
+    runs: &dyn Fn(usize, usize) -> Vec<SeedValue>,
+) -> Vec<Line> {
+    let line = |i: usize| Line {
+        label: label(i),
+        spots: (xs.iter().enumerate())
+            .map(|(j, &x)| Spot {
+                x,
+                runs: runs(i, j),
+                reported: (i == 0).then_some(1.0),
+            })
+            .collect(),
+    };
+    (0..points).map(line).collect()
+}
+
+/// Accuracy against four widths, in two charts.
+pub fn by_width(points: usize, label: Label<'_>) -> Figure {
+    let widths = [64.0, 128.0, 256.0, 512.0];
+    let panel = |heading: &str| Panel {
+        heading: heading.to_owned(),
+        lines: lines(points, label, &widths, &|i, j| {
+            runs(i + 3 * j, points + 12, 1)
+        }),
+    };
+    let figure = Lines {
+        horizontal: "model.embed".to_owned(),
+        panels: vec![
+            panel("data.length = 64, data.pairs = 4"),
+            panel("data.length = 128, data.pairs = 8"),
+        ],
+        ..Lines::default()
+    };
+    drawn(&figure, "A figure of lines")
+}
+
+/// A measure without an upper end, of three seeds, in as many charts as there are points.
+pub fn losses_in_panels(points: usize, label: Label<'_>) -> Figure {
+    let mut all = Measure::all().iter();
+    let nats = all.find(|one| one.unit == Unit::Nats).expect("one in nats");
+    let panel = |i: usize| Panel {
+        heading: label(i),
+        lines: lines(3, &|j| format!("kind {j}"), &[1.0, 2.0, 3.0], &|i, j| {
+            gallery::losses(i + j, 6, 3)
+        }),
+    };
+    let figure = Lines {
+        measure: Named(nats),
+        horizontal: "layers".to_owned(),
+        panels: (0..points).map(panel).collect(),
+        ..Lines::default()
+    };
+    drawn(&figure, "A figure of losses")
+}
+
+/// Sixty lengths, with bands where there are few lines.
+pub fn by_length(points: usize, label: Label<'_>) -> Figure {
+    let lengths: Vec<f64> = (41..=100).map(f64::from).collect();
+    let right = |i: usize, j: usize| {
+        let share = 1.0 - 0.5 * j as f64 / 60.0 * (1.0 + chance(i, 1));
+        SeedValue::of_counts(1, (40.0 * share) as usize, 40)
+            .into_iter()
+            .collect()
+    };
+    let mut lines = lines(points, label, &lengths, &right);
+    lines
+        .iter_mut()
+        .flat_map(|line| &mut line.spots)
+        .for_each(|spot| spot.reported = None);
+    let heading = String::new();
+    let figure = Lines {
+        horizontal: "length (tokens)".to_owned(),
+        panels: vec![Panel { heading, lines }],
+        ..Lines::default()
+    };
+    drawn(&figure, "A figure of lengths")
+}
+
+fn point(values: &[(&str, &str)], names: &[(&str, &str)]) -> MeasuredPoint {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    MeasuredPoint {
+        values: values.iter().map(owned).collect(),
+        names: names.iter().map(owned).collect::<BTreeMap<_, _>>(),
+        ..MeasuredPoint::default()
+    }
+}
+
+#[test]
+fn a_line_is_called_by_what_the_axis_does_not_show() {
+    let points = [
+        point(
+            &[("kind", "linear"), ("embed", "64"), ("head_dim", "64")],
+            &[("kind", "Linear attention")],
+        ),
+        point(
+            &[("kind", "linear"), ("embed", "128"), ("head_dim", "128")],
+            &[],
+        ),
+        point(
+            &[("kind", "based"), ("embed", "128"), ("head_dim", "128")],
+            &[],
+        ),
+    ];
+    let followed: Vec<&str> = following(&points, "embed").into_iter().collect();
+    assert_eq!(followed, ["embed", "head_dim"]);
+    assert_eq!(called(&points[0], &["kind"].into()), "Linear attention");
+    assert_eq!(
+        called(&points[2], &["kind", "embed"].into()),
+        "kind = based, embed = 128"
+    );
+}
+
+#[test]
+fn few_values_are_ticks_and_widths_are_as_far_apart_as_their_ratios() {
+    let spot = |x| Spot {
+        x,
+        ..Spot::default()
+    };
+    let figure = |xs: &[f64]| Lines {
+        panels: vec![Panel {
+            lines: vec![Line {
+                spots: xs.iter().copied().map(spot).collect(),
+                ..Line::default()
+            }],
+            ..Panel::default()
+        }],
+        ..Lines::default()
+    };
+    let (axis, ticks) = figure(&[64.0, 128.0, 256.0]).across(700.0);
+    let labels: Vec<&str> = ticks.iter().map(|(_, label)| label.as_str()).collect();
+    assert_eq!(labels, ["64", "128", "256"]);
+    let apart = |a: f64, b: f64| axis.share(b) - axis.share(a);
+    assert!((apart(64.0, 128.0) - apart(128.0, 256.0)).abs() < 1e-9);
+    let many: Vec<f64> = (41..=100).map(f64::from).collect();
+    let (_, ticks) = figure(&many).across(700.0);
+    assert_eq!(ticks[0].1, "40");
+}
+
+#[test]
+fn a_value_outside_its_range_is_refused() {
+    let mut run = runs(0, 1, 1);
+    run[0].estimate = Estimate::exact(1.5);
+    let spots = vec![Spot {
+        x: 1.0,
+        runs: run,
+        reported: None,
+    }];
+    let lines = vec![Line {
+        label: "a".to_owned(),
+        spots,
+    }];
+    let figure = Lines {
+        panels: vec![Panel {
+            heading: String::new(),
+            lines,
+        }],
+        ..Lines::default()
+    };
+    let error = figure.draw(Caption::default()).expect_err("refused");
+    assert!(
+        error.to_string().contains("`a` has exact-match = 1.5"),
+        "{error}"
+    );
+}
