@@ -6,12 +6,13 @@ use crate::data::ragged::Ragged;
 /// Floating-point operations of forward and backward on a batch:
 ///
 /// ```text
-/// 6 × (parameters - embeddings) × tokens  +  6 × layers × embed × Σ n (n + 1)   over documents of n tokens
+/// 6 × (parameters - embeddings - head) × tokens  +  6 × head × scored tokens
+///     +  6 × layers × embed × Σ n (n + 1)   over documents of n tokens
 /// ```
 ///
 /// Every parameter except those that are only looked up, see `looked_up`, is multiplied with each token once in
 /// the forward and twice in the backward pass, and a multiply-add counts as 2 operations: hence the first
-/// 6. Attention has two more products, queries by keys and weights by values, over the `n (n + 1) / 2`
+/// 6. Those of the output head are multiplied with scored tokens alone. Attention has two more products, queries by keys and weights by values, over the `n (n + 1) / 2`
 /// causal pairs (fewer with a window; heads that share keys have fewer parameters, not fewer pairs); with the backward pass that is 6 × 2 × `embed` per pair. For a
 /// Perceiver's latents see `with_latents`. Everything else (norms, GELU, softmax, dropout, the optimiser)
 /// counts as zero, and so does whatever is computed twice or masked out.
@@ -31,7 +32,8 @@ pub fn flop(spec: &ModelSpec, parameters: usize, batch: &Ragged) -> f64 {
         };
         batch.lengths().map(pairs).sum()
     };
-    let linear = (parameters - embeddings) * batch.len();
+    let head = head(spec);
+    let linear = (parameters - embeddings - head) * batch.len() + head * batch.scored();
     total(linear, (0..spec.layers).map(pairs).sum(), spec)
 }
 
@@ -39,7 +41,7 @@ pub fn flop(spec: &ModelSpec, parameters: usize, batch: &Ragged) -> f64 {
 ///
 /// * a latent is multiplied with the parameters of all blocks except the last, and with the key and value
 ///   projections of the last, their norm included; its initial state is an embedding;
-/// * a token is multiplied with the other parameters of the last block, the final norm and the head;
+/// * a token is multiplied with the other parameters of the last block and the final norm, and a scored one with the head;
 /// * each block except the last has m (m + 1) / 2 pairs, and the last has n - m further queries of m
 ///   latents each.
 fn with_latents(spec: &ModelSpec, bottleneck: usize, parameters: usize, batch: &Ragged) -> f64 {
@@ -53,9 +55,9 @@ fn with_latents(spec: &ModelSpec, bottleneck: usize, parameters: usize, batch: &
         0 => 0,
         width => norm + linear(embed, width) + linear(hidden, embed),
     };
-    let of_a_token = 2 * linear(embed, embed) + mlp + norm + spec.vocabulary * embed;
+    let of_a_token = 2 * linear(embed, embed) + mlp + norm;
     let embeddings = looked_up(spec) + bottleneck * embed;
-    let of_a_latent = parameters - embeddings - of_a_token;
+    let of_a_latent = parameters - embeddings - head(spec) - of_a_token;
     let latents = |n: usize| n.min(bottleneck);
     let multiplied = |n: usize| latents(n) * of_a_latent + n * of_a_token;
     let pairs = |n: usize| {
@@ -63,10 +65,15 @@ fn with_latents(spec: &ModelSpec, bottleneck: usize, parameters: usize, batch: &
         spec.layers * all_before(m) + (n - m) * m
     };
     total(
-        batch.lengths().map(multiplied).sum(),
+        batch.lengths().map(multiplied).sum::<usize>() + head(spec) * batch.scored(),
         batch.lengths().map(pairs).sum(),
         spec,
     )
+}
+
+/// Number of parameters of the output head.
+fn head(spec: &ModelSpec) -> usize {
+    spec.vocabulary * spec.embed
 }
 
 /// Number of parameters of the token and position embeddings, of which a token uses a row without multiplying. A tied
@@ -94,6 +101,7 @@ fn all_before(n: usize) -> usize {
 mod tests {
     use super::*;
     use crate::config::schema::AttentionSpec;
+    use crate::data::ragged::PAD;
 
     fn spec(layers: usize, attention: AttentionSpec) -> ModelSpec {
         let vocabulary = 10;
@@ -131,6 +139,17 @@ mod tests {
         );
         let five = flop(&window, 160, &batch(&[0, 3]));
         assert_eq!(five, 3.0 * 600.0 + 5.0 * 2.0 * 12.0 * 4.0);
+    }
+
+    #[test]
+    fn a_token_without_a_target_has_no_logits() {
+        let vanilla = spec(2, AttentionSpec::of("vanilla"));
+        let all = batch(&[0, 3]);
+        let mut one = all.clone();
+        one.targets[..2].fill(PAD);
+        let (head, tokens) = (10.0 * 4.0, 2.0);
+        let difference = flop(&vanilla, 160, &all) - flop(&vanilla, 160, &one);
+        assert_eq!(difference, 6.0 * head * tokens);
     }
 
     #[test]

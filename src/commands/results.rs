@@ -6,7 +6,7 @@ use crate::kinds::Listed as _;
 use crate::metrics::rows::{ChoiceRow, FindingRow, GroupRow, MeasureRow};
 use crate::metrics::statistics::IntervalKind;
 use crate::pipeline::ExperimentResults;
-use crate::pipeline::summary::choice::undecided;
+use crate::pipeline::summary::choice::{by_group, tried, undecided, winner};
 use crate::plot::significant;
 use crate::progress::thousands;
 
@@ -19,12 +19,7 @@ pub(super) fn lines(report: &ExperimentResults) -> Vec<String> {
             measures(&measured, &groups)
         }
     };
-    lines.extend(
-        report
-            .choice
-            .chunk_by(|a, b| a.group == b.group)
-            .map(choice),
-    );
+    lines.extend(by_group(&report.choice).map(choice));
     let same = |a: &FindingRow, b: &FindingRow| {
         (&a.point, &a.label, &a.quantity) == (&b.point, &b.label, &b.quantity)
     };
@@ -34,13 +29,10 @@ pub(super) fn lines(report: &ExperimentResults) -> Vec<String> {
 
 /// The rows of the points that were chosen by validation, each called what its candidates share.
 fn chosen(report: &ExperimentResults) -> (Vec<MeasureRow>, Vec<GroupRow>) {
-    let chosen = report
-        .choice
-        .iter()
-        .filter(|row| row.is_chosen == Some(true));
     let called = |point: &str| {
-        let mut own = chosen.clone().filter(|row| row.point == point);
-        own.next().map(|row| row.group.clone())
+        let mut winners = by_group(&report.choice).filter_map(winner);
+        let own = winners.find(|row| row.point == point);
+        own.map(|row| row.group.clone())
     };
     let measure = |row: &MeasureRow| {
         let label = called(&row.point)?;
@@ -60,21 +52,21 @@ fn chosen(report: &ExperimentResults) -> (Vec<MeasureRow>, Vec<GroupRow>) {
     (measures, report.groups.iter().filter_map(group).collect())
 }
 
-/// `linear: pretrain.learning_rate = 0.002, the best of 4 candidates by token-accuracy on the dev split: 99.1 %`.
+/// `linear: pretrain.learning_rate = 0.002, with token-accuracy 99.1 % on the dev split the best of 4 candidates`.
 fn choice(candidates: &[ChoiceRow]) -> String {
-    let (group, number) = (&candidates[0].group, candidates.len());
-    let chosen = candidates.iter().find(|row| row.is_chosen == Some(true));
-    let known = chosen.and_then(|row| Some((row, Measure::named(&row.measure)?, row.validation?)));
+    let (group, tried) = (&candidates[0].group, tried(candidates));
+    let known = winner(candidates)
+        .and_then(|row| Some((row, Measure::named(&row.measure)?, row.validation?)));
     match known {
         Some((row, measure, value)) => format!(
-            "{group}: {}, the best of {number} candidates by {} on the dev split: {}",
+            "{group}: {}, with {} {} on the dev split the best of {tried}",
             row.values,
             row.measure,
             measure.unit.show(value)
         ),
         None => {
             let why = undecided(candidates);
-            format!("{group}: nothing is chosen yet, since {why}")
+            format!("{group}: nothing is chosen: {why}")
         }
     }
 }

@@ -1,18 +1,26 @@
 //! `choose = "best of KEY by dev"`: points that differ in some keys of the sweep alone are candidates, of which the
 //! validations during training choose one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::labels::Names;
 use super::layers::Fault;
-use super::point::Point;
+use super::point::{Point, decides};
 use super::schema::{ExperimentHeader, Labels, Settings, ValidateSpec};
 use super::sweep::PointValues;
 use super::wording;
 use crate::kinds::Listed as _;
 
 /// The key of a choice.
-pub(super) const CHOOSE: &str = "choose";
+const CHOOSE: &str = "choose";
+
+/// Keys that a validation during pretraining cannot judge, each with the reason.
+const UNJUDGED: [(&str, &str); 4] = [
+    ("data.", "decides what validations score"),
+    ("pretrain.validate.", "decides how validations score"),
+    ("finetune.", "comes after the validations"),
+    ("evaluate.", "comes after the validations"),
+];
 
 /// What is chosen, and among which points.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +34,7 @@ pub struct Choice {
 /// The points of which one is chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidates {
-    /// What the chosen point is called: the values that all candidates share.
+    /// What the chosen point is called: the values that all candidates share. No other group has this label.
     pub label: String,
     /// Their indices in [`Experiment::points`](super::Experiment::points), in order.
     pub points: Vec<usize>,
@@ -34,10 +42,10 @@ pub struct Candidates {
 
 impl Choice {
     /// The choice of a file, if it has one, laid out over its sweep; `experiment` is what the chosen point is called if all
-    /// points are candidates.
+    /// points are candidates. Unless the sweep was set from outside the file, there `must_be` several of one point.
     pub(super) fn read(
         header: &ExperimentHeader,
-        sweep: &[PointValues],
+        (sweep, must_be): (&[PointValues], bool),
         experiment: &str,
     ) -> Result<Option<Self>, Fault> {
         let Some(text) = &header.choose else {
@@ -57,14 +65,17 @@ impl Choice {
             groups[group].1.push(i);
         }
         let (shared, points): (Vec<PointValues>, Vec<Vec<usize>>) = groups.into_iter().unzip();
-        // A list names the candidates; a table may name what is chosen, which says nothing here.
-        let labels = match &header.labels {
-            Labels::InOrder(_) => &Labels::default(),
-            by_value => by_value,
-        };
-        let names = Names::of(labels, &shared, experiment).labels.into_iter();
+        if must_be && points.iter().all(|candidates| candidates.len() == 1) {
+            let keys = wording::list(&keys.iter().map(String::as_str).collect::<Vec<_>>(), "and");
+            let message = format!(
+                "`choose` has nothing to choose from: no two points differ in {keys} alone"
+            );
+            let help = "name all keys that change together, such as every key of a random search";
+            return Err(Fault::at_key(&[CHOOSE], message).help(help));
+        }
+        let labels = labels(&header.labels, &shared, experiment);
         let group = |(label, points)| Candidates { label, points };
-        let groups = names.zip(points).map(group).collect();
+        let groups = labels.into_iter().zip(points).map(group).collect();
         Ok(Some(Self { keys, groups }))
     }
 
@@ -72,39 +83,41 @@ impl Choice {
     pub(super) fn faults(&self, points: &[Point]) -> Vec<Fault> {
         let wrong =
             |message: String, help: &str| vec![Fault::at_key(&[CHOOSE], message).help(help)];
-        let mut settings = vec![];
+        let mut validated_points = vec![];
         for point in points {
             if point.settings.exploration().is_some() {
-                return wrong(
-                    "`choose` is not for an exploration".to_owned(),
-                    "remove it: nothing is trained",
-                );
+                let message = "`choose` is not for an exploration".to_owned();
+                return wrong(message, "remove it: nothing is trained");
             }
-            let validated = point.settings.training().and_then(validated);
-            let Some(spec) = validated else {
-                let label = &point.label;
+            let Some(validated) = point.settings.training().and_then(validated) else {
+                let message = format!(
+                    "`choose` needs `pretrain.validate`, which {:?} does not set",
+                    point.label
+                );
                 return wrong(
-                    format!("`choose` goes by validations, which {label:?} has not"),
+                    message,
                     "add `validate = {}` to `[pretrain]`, and train at least one epoch",
                 );
             };
-            settings.push(spec);
+            validated_points.push(validated);
         }
-        for group in &self.groups {
-            let measure = |&i: &usize| settings[i].0.validated_by(settings[i].1).name();
-            let first = measure(&group.points[0]);
-            if let Some(other) = group.points.iter().map(measure).find(|one| *one != first) {
-                let label = &group.label;
-                return wrong(
-                    format!("candidates for {label:?} are validated by {first:?} and by {other:?}"),
-                    "set one `pretrain.validate.measure` for all of them",
-                );
-            }
+        let measures = validated_points
+            .iter()
+            .map(|(settings, spec)| settings.validated_by(spec).name());
+        let measures: BTreeSet<&str> = measures.collect();
+        if measures.len() > 1 {
+            let measures = wording::list(&Vec::from_iter(measures), "and");
+            return wrong(
+                format!("`choose` compares validations, but points are validated by {measures}"),
+                "set one `pretrain.validate.measure` for all of them",
+            );
         }
-        let mut evaluated = settings.iter().filter_map(|one| one.0.evaluate.as_ref());
-        match evaluated.any(|spec| spec.split == ValidateSpec::SPLIT) {
+        let evaluated = validated_points
+            .iter()
+            .filter_map(|one| one.0.evaluate.as_ref());
+        match evaluated.into_iter().any(|spec| spec.split == ValidateSpec::SPLIT) {
             true => wrong(
-                "`choose` would report a score on the data of the choice, which flatters it"
+                "`choose` would report the score on the split that the choice is made on, which is biased"
                     .to_owned(),
                 "set `evaluate.split` = \"test\"",
             ),
@@ -135,8 +148,8 @@ fn keys(text: &str, point: &PointValues) -> Result<Vec<String>, Fault> {
     let mut found = vec![];
     for key in written.split(',').map(str::trim) {
         let ends = |one: &&&str| **one == key || one.ends_with(&format!(".{key}"));
-        match swept.iter().filter(ends).collect::<Vec<_>>()[..] {
-            [one] => found.push((*one).to_owned()),
+        let key = match swept.iter().filter(ends).collect::<Vec<_>>()[..] {
+            [one] => (*one).to_owned(),
             [] => {
                 let message = format!("`choose` names `{key}`, which the sweep does not set");
                 return Err(match wording::nearest(key, &swept) {
@@ -152,17 +165,43 @@ fn keys(text: &str, point: &PointValues) -> Result<Vec<String>, Fault> {
                 let help = format!("write {}", wording::list(several, "or"));
                 return Err(wrong(message).help(help));
             }
+        };
+        let unjudged = UNJUDGED
+            .into_iter()
+            .find(|(table, _)| key.starts_with(table));
+        if let Some((_, why)) = unjudged {
+            let message = format!("`choose` names `{key}`, which {why}");
+            return Err(wrong(message).help("choose keys of `[model]` or `[pretrain]`"));
+        }
+        if !found.contains(&key) {
+            found.push(key);
         }
     }
-    found.dedup();
     Ok(found)
 }
 
-/// What the sweep sets at a point besides the keys of the choice. A draw whose every value is chosen has no number.
+/// What the sweep sets at a point besides the keys of the choice and what others reported. A draw whose every value is
+/// chosen has no number.
 fn without(point: &PointValues, keys: &[String]) -> PointValues {
     let mut shared = point.clone();
-    shared.values.retain(|one| !keys.contains(&one.key));
+    shared
+        .values
+        .retain(|one| !keys.contains(&one.key) && decides(&one.key));
     let is_drawn = shared.values.iter().any(|one| one.is_drawn());
     shared.draw = shared.draw.filter(|_| is_drawn);
     shared
+}
+
+/// The labels of the groups. A list of labels names points, and so do entries about chosen keys: neither applies here.
+fn labels(labels: &Labels, shared: &[PointValues], experiment: &str) -> Vec<String> {
+    let plain = Labels::default();
+    let labels = match labels {
+        Labels::InOrder(_) => &plain,
+        by_value => by_value,
+    };
+    let named = Names::of(labels, shared, experiment).labels;
+    match named.iter().collect::<BTreeSet<_>>().len() == named.len() {
+        true => named,
+        false => Names::of(&plain, shared, experiment).labels,
+    }
 }

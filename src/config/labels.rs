@@ -61,6 +61,36 @@ impl Names {
     }
 }
 
+/// The labels that name a value, or values together, of some point: those that a file can lose when its sweep is set from
+/// outside, by a profile or `--set`.
+pub(super) fn applying(labels: &Labels, sweep: &[PointValues]) -> Labels {
+    let Labels::ByValue(table) = labels else {
+        return labels.clone();
+    };
+    let points: Vec<Vec<Part>> = sweep.iter().map(parts).collect();
+    let known = values(&points);
+    let wrong = |message: String| Fault::new(message);
+    let applies = |text: &String| {
+        // What is no condition at all is reported as ever.
+        let Some(conditions) = conditions(text) else {
+            return true;
+        };
+        let parts = conditions.into_iter();
+        let parts = parts.map(|(key, value)| part(key, value, (&points, &known), &wrong));
+        let parts: Result<Vec<Part>, Fault> = parts.collect();
+        let has = |parts: Vec<Part>| {
+            let holds = |point: &&Vec<Part>| parts.iter().all(|part| point.contains(part));
+            points.iter().any(|point| holds(&point))
+        };
+        parts.is_ok_and(has)
+    };
+    let kept = table.iter().filter(|(text, _)| applies(text));
+    Labels::ByValue(
+        kept.map(|(text, name)| (text.clone(), name.clone()))
+            .collect(),
+    )
+}
+
 /// What the sweep sets at one point under one key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Part {

@@ -93,6 +93,11 @@ impl Merged {
         self.overrides.is_empty() || set.any(|one| one.key.starts_with(&key))
     }
 
+    /// Whether an axis of the sweep is set from outside the files, so that what they say of its values may not apply.
+    pub(super) fn is_swept_from_outside(&self) -> bool {
+        self.overrides.iter().any(Override::is_axis)
+    }
+
     /// The `--set`, option or variable that the fault is due to, if any; a key that is missing is due to none.
     fn cause(&self, written: &[String], fault: &Fault) -> Option<String> {
         if self.overrides.is_empty() || fault.about == About::Absence {

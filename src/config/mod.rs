@@ -62,7 +62,7 @@ pub use compiling::how_to_compile;
 pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
-pub use point::{Draw, Point, PointSettings, to_toml};
+pub use point::{Draw, Point, PointSettings, decides, to_toml};
 pub use suite::{Loaded, Member, Membership, Suite, is_suite, load_any, load_suite};
 
 use crate::error::{Error, Problem, Result};
@@ -219,7 +219,11 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     let is_sound = faults.is_empty();
     let must_show = |figure: &str| is_sound && merged.must_show(figure);
     note(faults, &everywhere);
-    let labels = header.as_ref().map(|header| header.labels.clone());
+    let is_swept_from_outside = merged.is_swept_from_outside();
+    let labels = header.as_ref().map(|header| match is_swept_from_outside {
+        true => labels::applying(&header.labels, &points),
+        false => header.labels.clone(),
+    });
     let names = Names::of(&labels.unwrap_or_default(), &points, &default_label(path));
     note(names.faults, &everywhere);
     let mut labels = names.labels.into_iter().zip(names.of_values);
@@ -237,7 +241,10 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     let is_whole = resolved.len() == points.len();
     let choice = match (&header, excused.iter().any(|key| key == "sweep")) {
-        (Some(header), false) => Choice::read(header, &points, &default_label(path)),
+        (Some(header), false) => {
+            let among = (&points[..], !is_swept_from_outside);
+            Choice::read(header, among, &default_label(path))
+        }
         _ => Ok(None),
     };
     let choice = choice.unwrap_or_else(|fault| {
@@ -251,7 +258,9 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     if let Some(header) = &header {
         let known = if is_whole { &resolved[..] } else { &[] };
-        let faults = validate::figures(&header.figures, &points, known, must_show, &excused);
+        let chosen = choice.as_ref().map_or(&[][..], |choice| &choice.keys);
+        let faults =
+            validate::figures(&header.figures, &points, known, must_show, chosen, &excused);
         note(faults, &everywhere);
     }
     let Some(header) = header.filter(|_| problems.is_empty()) else {

@@ -180,10 +180,13 @@ fn slug(axes: &[(String, String)], draw: Option<usize>) -> String {
     }
 }
 
+/// Whether a key of the sweep can change a result. What others reported cannot, so it names no point.
+pub fn decides(key: &str) -> bool {
+    !key.starts_with("evaluate.reported")
+}
+
 fn slug_of_axes(axes: &[(String, String)]) -> Option<String> {
-    // What others reported decides nothing, so it names nothing.
-    let decides = |(key, _): &&(String, String)| !key.starts_with("evaluate.reported");
-    let axes: Vec<&(String, String)> = axes.iter().filter(decides).collect();
+    let axes: Vec<&(String, String)> = axes.iter().filter(|(key, _)| decides(key)).collect();
     if axes.is_empty() {
         return None;
     }

@@ -36,7 +36,7 @@ pub struct Measured {
     pub choice: Option<String>,
     /// Texts for an exploration's figures; `None` for other experiments.
     pub exploration: Option<ExplorationTexts>,
-    /// All points, in order, with or without a finished run.
+    /// All points, in order, with or without a finished run; or one for each group of candidates, see `choice`.
     pub points: Vec<MeasuredPoint>,
 }
 
@@ -54,7 +54,7 @@ pub struct ExplorationTexts {
 pub struct MeasuredPoint {
     pub folder: String,
     pub label: String,
-    /// The swept keys and their values at this point, as text.
+    /// The swept keys that can change a result, and their values at this point, as text.
     pub values: Vec<(String, String)>,
     /// Keys of these whose values the file names, each with that name.
     pub names: BTreeMap<String, String>,

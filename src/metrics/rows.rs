@@ -69,7 +69,7 @@ pub struct ChoiceRow {
     pub measure: String,
     /// Its seeds with results.
     pub seeds: usize,
-    /// `finished` with the results of all seeds, `failed` if training failed with any of them, otherwise `unfinished`.
+    /// `finished` with the results of all seeds, `failed` if the run of a seed failed, otherwise `unfinished`.
     pub state: String,
     /// The measure on the dev split: mean over the seeds with results of the validation that the weights come from.
     #[serde(with = "finite", default)]

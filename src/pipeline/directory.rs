@@ -1,7 +1,7 @@
 //! The layout of a run's folder.
 //!
 //! `results/<experiment>/<point>-<hash8>/seed-<n>/` holds one run; `results/<experiment>/` also
-//! holds `summary.csv`, `groups.csv`, `calibration.csv` (or `findings.csv`) and `figures/`.
+//! holds `summary.csv`, `groups.csv`, `calibration.csv`, `choice.csv` (or `findings.csv`) and `figures/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -29,6 +29,7 @@ use serde::{Serialize, Serializer};
 use crate::config::{Experiment, to_toml};
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::metrics::measured::Measured;
 use crate::metrics::rows::{ChoiceRow, FindingRow, GroupRow, MeasureRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, StopReason};
@@ -219,27 +220,28 @@ pub fn finish(
     draws::write(experiment, &folder)?;
     describe_anew(experiment, results);
     let measured = summary::measured(experiment, results);
-    let (paths, mut results) = (results, ExperimentResults::default());
+    let mut made = ExperimentResults::default();
     // Tables from before the experiment file was changed no longer apply.
     let others: &[&str] = if experiment.explores() {
-        results.findings = findings::write(&measured)?;
+        made.findings = findings::write(&measured)?;
         &["summary.csv", "groups.csv", "choice.csv", "calibration.csv"]
     } else {
-        results.measures = summary::write(experiment, &measured)?;
-        results.groups = groups::write(&results.measures, &measured.points, &folder)?;
-        results.choice = choice::write(experiment, &measured, &paths)?;
+        made.measures = summary::write(experiment, &measured)?;
+        made.groups = groups::write(&made.measures, &measured.points, &folder)?;
+        made.choice = choice::write(experiment, &measured, results)?;
         calibration::write(&measured)?;
         &["findings.csv"]
     };
     for table in others {
         files::remove(&folder.join(table))?;
     }
-    let chosen = experiment.choice.as_ref().map(|choice| {
-        let measured = summary::measured(experiment, &paths);
-        choice::chosen(choice, &results.choice, measured)
+    let chosen = experiment.choice.as_ref().map(|choice| Measured {
+        points: choice::chosen(choice, &made.choice, &measured.points),
+        choice: Some(choice::in_words(choice, &made.choice)),
+        ..summary::measured(experiment, results)
     });
-    (results.figures, results.left_out) = figures::draw(experiment, &measured, chosen.as_ref())?;
-    Ok(results)
+    (made.figures, made.left_out) = figures::draw(experiment, &measured, chosen.as_ref())?;
+    Ok(made)
 }
 
 /// Whether the cache holds the results of all stages, as for a copy of an experiment file.

@@ -142,7 +142,9 @@ fn fits(model: &ModelSpec, what: &str, tokens: usize, help: &str) -> Result<()> 
 /// not be answered.
 fn has_latents(model: &ModelSpec, what: &str, tokens: usize) -> Result<()> {
     let latents = model.attentions().filter_map(|spec| spec.bottleneck).min();
-    match latents.filter(|&latents| latents < tokens) {
+    // A context that is too short as well is refused by name later.
+    let is_within = tokens <= model.context;
+    match latents.filter(|&latents| latents < tokens && is_within) {
         None => Ok(()),
         Some(latents) => Err(Error::config(format!(
             "{what} has {tokens} tokens, of which `model.attention.bottleneck` = {latents} reads the first {latents}"

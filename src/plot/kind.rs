@@ -98,6 +98,8 @@ pub struct Points<'a> {
     pub numbers: Vec<&'a str>,
     /// How many questions `evaluate.attention_maps` names, at the point that names most; absent where none does.
     pub mapped: Option<usize>,
+    /// Keys that `choose` names.
+    pub chosen: &'a [String],
     /// The measures that every point with an evaluation has in `evaluate.measures`.
     pub measures: BTreeSet<&'static str>,
     /// What the points make; absent where they could not be read.

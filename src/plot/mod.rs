@@ -70,7 +70,7 @@ use crate::error::Result;
 use crate::{files, metrics::table};
 
 /// All kinds of figures.
-pub static KINDS: [FigureKind; 15] = [
+pub static KINDS: [FigureKind; 16] = [
     FigureKind::of::<accuracy_bars::AccuracyBars>(),
     FigureKind::of::<accuracy_scatter::AccuracyScatter>(),
     FigureKind::of::<lines::ByKey>(),
@@ -78,6 +78,7 @@ pub static KINDS: [FigureKind; 15] = [
     FigureKind::of::<paired_matrix::PairedMatrix>(),
     FigureKind::of::<effects::EffectsFigure>(),
     FigureKind::of::<learning_curves::LearningCurves>(),
+    FigureKind::of::<lines::ByStep>(),
     FigureKind::of::<corruption_examples::CorruptionExamples>(),
     FigureKind::of::<confidence::Confidence>(),
     FigureKind::of::<reliability::ReliabilityDiagram>(),

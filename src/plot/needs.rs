@@ -7,6 +7,8 @@ use crate::kinds::BrokenRule;
 pub enum Need {
     /// Losses of pretraining.
     Pretraining,
+    /// Validations while pretraining.
+    Validations,
     /// Documents that pretraining corrupts.
     Corruption,
     /// Losses of finetuning.
@@ -40,6 +42,10 @@ impl Need {
     pub(super) fn missing(self, kind: &str) -> BrokenRule {
         let (why, help) = match self {
             Self::Pretraining => ("no point pretrains", "add `[pretrain]`"),
+            Self::Validations => (
+                "no point is validated while it pretrains",
+                "add `validate = {}` to `[pretrain]`",
+            ),
             Self::Corruption => (
                 "no point pretrains by corrupting documents",
                 "set `pretrain.objective` = \"span-corruption\"",

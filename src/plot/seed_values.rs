@@ -69,7 +69,7 @@ pub(super) fn explain<'a>(
     [mark, seed]: [&str; 2],
     points: impl Iterator<Item = &'a [SeedValue]> + Clone,
 ) {
-    let runs = in_words(measure, points.clone().flatten());
+    let runs = in_words(measure, "", points.clone().flatten());
     caption.say(runs.unwrap_or_else(|| "No run has been scored.".to_owned()));
     if measure.better == Better::Lower {
         caption.say("Lower is better.");
@@ -79,9 +79,11 @@ pub(super) fn explain<'a>(
     whiskers.into_iter().for_each(|words| caption.say(words));
 }
 
-/// The caption's `n = 60 questions a run, seeds 1, 2, 3.`; `None` without runs.
+/// The caption's `n = 60 questions a run, seeds 1, 2, 3.`, with what else the numbers are of after `a run`; `None` without
+/// runs.
 pub(super) fn in_words<'a>(
     measure: &Measure,
+    further: &str,
     runs: impl Iterator<Item = &'a SeedValue>,
 ) -> Option<String> {
     let (asked, seeds): (Vec<usize>, BTreeSet<u64>) = runs.map(|r| (r.questions, r.seed)).unzip();
@@ -91,7 +93,10 @@ pub(super) fn in_words<'a>(
         false => format!("{} to {}", count(few), measure.counted(many)),
     };
     let seeds: Vec<u64> = seeds.into_iter().collect();
-    Some(format!("n = {questions} a run, {}.", text::seeds(&seeds)))
+    Some(format!(
+        "n = {questions} a run{further}, {}.",
+        text::seeds(&seeds)
+    ))
 }
 
 /// The text after a point's value, the number of questions or seeds behind it: `12/60`, `n = 60`, `3 × 60`, `3 seeds`.

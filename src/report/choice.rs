@@ -1,64 +1,53 @@
-//! The table of points chosen by validation: what was chosen, of how many, and both numbers of the chosen one.
+//! The table of points chosen by validation: what was chosen, among how many, the dev score it was selected by, and its
+//! score on the split evaluated.
 
 use super::measures::{heading, value};
 use super::results::Results;
-use super::table::{Cell, Field, Table, count, maybe, words};
+use super::table::{Cell, Field, Table, maybe, words};
 use crate::eval::measures::Measure;
 use crate::kinds::Listed as _;
-use crate::metrics::rows::{ChoiceRow, GroupRow};
+use crate::metrics::rows::ChoiceRow;
+use crate::pipeline::summary::choice::{by_group, tried, undecided, winner};
 
-/// One row per group of candidates; absent without a choice.
+/// One row per group of candidates; absent without a choice. The score is that of the first measure that was evaluated.
 pub(super) fn table(results: &Results) -> Option<Table> {
-    let first = results.choice.first()?;
-    let validated = Measure::named(&first.measure)?;
+    let validated = Measure::named(&results.choice.first()?.measure)?;
     let scored = results.groups.iter().find(|row| row.subject == "model");
-    let measure = scored.and_then(|row| Measure::named(&row.measure));
-    let split = scored.map_or("", |row| &row.split);
-    let caption = format!(
-        "Points chosen by validation: of the candidates, which differ in the values chosen among, the best by {} on the dev \
-         split.{}",
-        first.measure,
-        match split {
-            "" => String::new(),
-            split => format!(" The scores on the {split} split had no part in the choice."),
-        }
-    );
-    let groups = results.choice.chunk_by(|a, b| a.group == b.group);
-    let score = |group: &&[ChoiceRow]| {
-        let scored = measure.zip(chosen(group).and_then(|row| score(results, row)));
-        scored.map_or_else(Cell::default, |(measure, row)| value(measure, row.mean))
-    };
-    let failed = |group: &&[ChoiceRow]| group.iter().filter(|row| row.state == "failed").count();
-    let score_heading = measure.map_or_else(String::new, |one| {
-        heading(one, &format!("{} on {split}", one.title()))
+    let scored = scored.and_then(|row| Some((Measure::named(&row.measure)?, &row.split)));
+    let scores = scored.map_or_else(String::new, |(_, split)| {
+        format!(" The scores on the {split} split were not used for selection.")
     });
-    let fields: [Field<'_, &[ChoiceRow]>; 6] = [
+    let caption = format!(
+        "Points chosen by validation: of the candidates, which differ in the values that are chosen, the best by {} on the \
+         dev split.{scores}",
+        validated.name(),
+    );
+    let score = |group: &&[ChoiceRow]| {
+        let (measure, split) = scored?;
+        let row = winner(group)?;
+        let groups = results.groups.iter().filter(|one| one.subject == "model");
+        let mut own = groups.filter(|one| one.split == *split && one.measure == measure.name());
+        let own = own.find(|one| one.point == row.point)?;
+        Some(value(measure, own.mean))
+    };
+    let title = |measure: &Measure, split: &str| {
+        heading(measure, &format!("{} on {split}", measure.title()))
+    };
+    let score_title = scored.map_or_else(String::new, |(measure, split)| title(measure, split));
+    let fields: [Field<'_, &[ChoiceRow]>; 5] = [
         ("Point", &|group| words(&group[0].group)),
-        ("Chosen", &|group| {
-            words(chosen(group).map_or("not chosen yet", |row| &row.values))
+        ("Chosen", &|group| match winner(group) {
+            Some(row) => words(&row.values),
+            None => words(&format!("nothing: {}", undecided(group))),
         }),
-        ("Candidates", &|group| count(group.len())),
-        ("Failed", &|group| {
-            maybe(Some(failed(group)).filter(|&one| one > 0), count)
+        ("Best of", &|group| words(&tried(group))),
+        (&title(validated, "dev"), &|group| {
+            let best = winner(group).and_then(|row| row.validation);
+            maybe(best, |best| value(validated, best))
         }),
-        (
-            &heading(validated, &format!("{} on dev", validated.title())),
-            &|group| {
-                let best = chosen(group).and_then(|row| row.validation);
-                maybe(best, |best| value(validated, best))
-            },
-        ),
-        (&score_heading, &score),
+        (&score_title, &|group| {
+            score(group).unwrap_or_else(Cell::default)
+        }),
     ];
-    Some(Table::of("choice", caption, groups, &fields).without_empty_columns())
-}
-
-fn chosen(group: &[ChoiceRow]) -> Option<&ChoiceRow> {
-    group.iter().find(|row| row.is_chosen == Some(true))
-}
-
-/// The first measure of a chosen point.
-fn score<'a>(results: &'a Results, row: &ChoiceRow) -> Option<&'a GroupRow> {
-    let mut groups = results.groups.iter();
-    groups.find(|group| group.subject == "model" && group.point == row.point)
+    Some(Table::of("choice", caption, by_group(&results.choice), &fields).without_empty_columns())
 }

@@ -14,7 +14,8 @@ use crate::metrics::{steps, table};
 use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
 use crate::pipeline::provenance::Provenance;
 use crate::pipeline::runs::{self, RunRow};
-use crate::pipeline::summary::{self, choice, findings};
+use crate::pipeline::summary::choice::{self, CHOICE_CSV};
+use crate::pipeline::summary::{self, findings};
 
 /// The state of a run without a folder.
 const NOT_BEGUN: &str = "not begun";
@@ -176,7 +177,11 @@ impl Results {
         let found = findings::rows(&measured)?;
         // Compared as text, since NaN is not equal to itself.
         let is_found = format!("{findings:?}") == format!("{found:?}");
-        if measures != now || !are_of(&groups, &measures) || !is_found {
+        let (is_choice, path) = (experiment.choice.is_some(), folder.join(CHOICE_CSV));
+        let choice: Vec<ChoiceRow> = rows_if(is_choice, &path, table::read)?;
+        let is_chosen =
+            choice == choice::rows(experiment, &measured, results)? && is_choice == path.is_file();
+        if measures != now || !are_of(&groups, &measures) || !is_found || !is_chosen {
             let file = &self.argument;
             self.notices.push(format!(
                 "The tables and figures of measured numbers do not match the finished runs and are left out: \
@@ -184,8 +189,8 @@ impl Results {
             ));
             return Ok(false);
         }
-        self.choice = choice::rows(experiment, &measured, results)?;
-        (self.measures, self.groups, self.findings) = (measures, groups, findings);
+        (self.measures, self.groups) = (measures, groups);
+        (self.choice, self.findings) = (choice, findings);
         Ok(true)
     }
 

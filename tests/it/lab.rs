@@ -228,12 +228,14 @@ pub(crate) fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The cells of a CSV file's column; none of the cells may hold a comma.
+/// The cells of a CSV file's column.
 #[track_caller]
-pub(crate) fn column(csv: &str, name: &str) -> Vec<String> {
-    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
-    let header = lines.next().expect("a header");
-    let at = header.iter().position(|&cell| cell == name);
+pub(crate) fn column(text: &str, name: &str) -> Vec<String> {
+    let mut table = csv::Reader::from_reader(text.as_bytes());
+    let header = table.headers().expect("a header").clone();
+    let at = header.iter().position(|cell| cell == name);
     let at = at.unwrap_or_else(|| panic!("no column {name} in {header:?}"));
-    lines.map(|cells| cells[at].to_owned()).collect()
+    let rows = table.records();
+    let cell = |row: Result<csv::StringRecord, csv::Error>| row.expect("a row")[at].to_owned();
+    rows.map(cell).collect()
 }

@@ -171,7 +171,10 @@ pub struct ExperimentHeader {
     pub figures: BTreeMap<String, Kinded<FigureKind>>,
     /// Choice of the best points by validation: `"best of KEY by dev"`, with one or more keys of the sweep, chooses among
     /// the points that differ in these keys alone. Default: every point stands for itself.
-    #[schemars(with = "Option<String>", regex(pattern = r"^best of \S.* by dev$"))]
+    #[schemars(
+        with = "Option<String>",
+        regex(pattern = r"^\s*best of \S.* by dev\s*$")
+    )]
     pub choose: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 //! `choose`: which points are candidates, what the chosen one is called, and what keeps a choice from being made.
 
-use super::{Experiment, load_text, problems_of};
+use super::{Experiment, Scratch, load_text, load_with, problems_of};
 
 /// A sweep over kinds and rates of a made task, scored on the test split.
 fn text(choose: &str, sweep: &str) -> String {
@@ -92,9 +92,11 @@ fn a_whole_draw_can_be_chosen() {
         ("model.attention.kind = linear", &[3, 4, 5]),
     ];
     assert_eq!(groups(&experiment), expected);
-    // Draws that share a rate are no candidates of each other unless all of a draw is chosen.
-    let experiment = load_text(&text("best of learning_rate by dev", drawn)).unwrap();
-    assert_eq!(groups(&experiment).len(), 6);
+    let part = problems_of(&text("best of learning_rate by dev", drawn));
+    assert!(
+        part.contains("no two points differ in `pretrain.learning_rate` alone"),
+        "{part}"
+    );
 }
 
 #[test]
@@ -114,6 +116,43 @@ fn labels_by_value_name_what_is_chosen() {
 }
 
 #[test]
+fn groups_with_the_same_label_are_called_by_their_values() {
+    let sweep = "_ = [{ 'model.attention.kind' = 'vanilla', 'pretrain.learning_rate' = 1e-3 },
+          { 'model.attention.kind' = 'vanilla', 'pretrain.learning_rate' = 2e-3 },
+          { 'model.attention.kind' = 'rope', 'pretrain.learning_rate' = 4e-3 }]";
+    let labels = "\n[labels]\n'model.attention.kind = vanilla' = 'attention'\n'model.attention.kind = rope' = 'attention'\n";
+    let experiment = load_text(&(text("best of learning_rate by dev", sweep) + labels)).unwrap();
+    let expected: [(&str, &[usize]); 2] = [
+        ("model.attention.kind = vanilla", &[0, 1]),
+        ("model.attention.kind = rope", &[2]),
+    ];
+    assert_eq!(groups(&experiment), expected);
+}
+
+#[test]
+fn reported_numbers_do_not_tell_candidates_apart() {
+    let sweep = "_ = [
+        { 'pretrain.learning_rate' = 1e-3, 'evaluate.reported' = { token-accuracy = 0.5, source = 'a' } },
+        { 'pretrain.learning_rate' = 2e-3, 'evaluate.reported' = { token-accuracy = 0.6, source = 'b' } }]";
+    let experiment = load_text(&text("best of learning_rate by dev", sweep)).unwrap();
+    assert_eq!(groups(&experiment), [("x", &[0, 1][..])]);
+}
+
+#[test]
+fn a_sweep_from_outside_may_leave_one_candidate_and_labels_without_points() {
+    let labels = "\n[labels]\n'model.attention.kind = linear' = 'Linear'\n";
+    let text = text("best of learning_rate by dev", KINDS_AND_RATES) + labels;
+    let scratch = Scratch::new(&[("experiments/x.toml", &text)]);
+    let set = [
+        "sweep.model.attention.kind=[\"vanilla\"]",
+        "sweep.pretrain.learning_rate=[1e-3]",
+    ];
+    let set = set.map(str::to_owned);
+    let experiment = load_with(&scratch.path("experiments/x.toml"), &set, &[]).unwrap();
+    assert_eq!(groups(&experiment), [("x", &[0][..])]);
+}
+
+#[test]
 fn a_choice_changes_no_point() {
     let with = text("best of learning_rate by dev", KINDS_AND_RATES);
     let without = with.replace("choose = \"best of learning_rate by dev\"\n", "");
@@ -125,7 +164,7 @@ fn a_choice_changes_no_point() {
 }
 
 #[test]
-fn what_cannot_be_chosen_is_said_in_one_line() {
+fn invalid_choices_are_reported_in_one_line() {
     let choose = "best of learning_rate by dev";
     let cases = [
         (
@@ -155,18 +194,42 @@ fn what_cannot_be_chosen_is_said_in_one_line() {
         (text(choose, ""), "add a `[sweep]` with it"),
         (
             text(choose, KINDS_AND_RATES).replace("validate = {}\n", ""),
-            "`choose` goes by validations, which \"model.attention.kind = vanilla, pretrain.learning_rate = 0.001\" has not",
+            "`choose` needs `pretrain.validate`, which \"model.attention.kind = vanilla, pretrain.learning_rate = 0.001\" does not set",
         ),
         (
             text(choose, KINDS_AND_RATES).replace("split = \"test\"", "split = \"dev\""),
-            "`choose` would report a score on the data of the choice",
+            "`choose` would report the score on the split that the choice is made on",
         ),
         (
             text(
                 "best of measure by dev",
                 "'pretrain.validate.measure' = ['loss', 'token-accuracy']",
             ),
-            "candidates for \"x\" are validated by \"loss\" and by \"token-accuracy\"",
+            "`choose` names `pretrain.validate.measure`, which decides how validations score",
+        ),
+        (
+            text(
+                "best of longest_training by dev",
+                "'data.longest_training' = [20, 30]",
+            ),
+            "`choose` names `data.longest_training`, which decides what validations score",
+        ),
+        (
+            text(
+                choose,
+                &format!(
+                    "{KINDS_AND_RATES}\n'pretrain.validate.measure' = ['loss', 'token-accuracy']"
+                ),
+            ),
+            "but points are validated by `loss` and `token-accuracy`",
+        ),
+        (
+            text(
+                choose,
+                "_ = [{ 'pretrain.learning_rate' = 1e-3, 'pretrain.epochs' = 2 },
+                      { 'pretrain.learning_rate' = 2e-3, 'pretrain.epochs' = 3 }]",
+            ),
+            "name all keys that change together",
         ),
     ];
     for (text, expected) in cases {

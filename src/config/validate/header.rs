@@ -76,12 +76,13 @@ fn of_explorations() -> String {
 }
 
 /// Faults of the keys that belong to a figure's kind, given the `points` that could be read, and which figures
-/// must find there what they show.
+/// must find there what they show; `chosen` are the keys of a choice.
 pub fn figures(
     figures: &BTreeMap<String, Kinded<FigureKind>>,
     sweep: &[PointValues],
     points: &[Point],
     must_show: impl Fn(&str) -> bool,
+    chosen: &[String],
     skipped: &[String],
 ) -> Vec<Fault> {
     let evaluated = || {
@@ -100,6 +101,7 @@ pub fn figures(
     let mut known = Points {
         values: values.filter(|_| is_whole).collect(),
         numbers: numbers(sweep),
+        chosen,
         mapped: maps.map(AttentionMapsSpec::count).max(),
         measures: measures.unwrap_or_default(),
         made: None,
@@ -156,6 +158,10 @@ fn made_by(point: &PointSettings) -> Vec<Need> {
     let is_judged = has_answers || settings.scores_held_out();
     let made = [
         (Need::Pretraining, settings.pretrain.is_some()),
+        (
+            Need::Validations,
+            pretrain.is_some_and(|stage| stage.epochs > 0 && stage.validate.is_some()),
+        ),
         (
             Need::Corruption,
             pretrain.is_some_and(PretrainSpec::corrupts),

@@ -346,7 +346,7 @@ fn reported(rules: &mut Rules<'_>, reported: &Reported, measures: &[Named<Measur
         rules.helped(
             &["evaluate.reported"],
             "`evaluate.reported` has a source, but no number",
-            "add the number under the name of its measure, such as `token-accuracy`",
+            "add the number, such as `accuracy`, `token-accuracy` or `loss`",
         );
     }
     let is_computed = |name: &&&str| measures.iter().any(|one| one.0.name() == **name);

@@ -1,21 +1,24 @@
-//! `choice.csv`: the candidates of each choice with their validations, and which of them is chosen. Tables and figures
-//! tell the validation, which the choice is made by, from the score of the chosen one, which it had no part in.
+//! `choice.csv`: the candidates of each choice with their validations, and which of them is chosen. The dev score used for
+//! selection is kept apart from the score of the chosen point.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::schema::KeptWeights;
 use crate::config::{Candidates, Choice, Experiment, Point};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::eval::measures::Measure;
 use crate::files;
 use crate::kinds::{Listed as _, joined};
 use crate::metrics::artefacts::VALIDATION;
-use crate::metrics::explored::distinct;
 use crate::metrics::measured::{Measured, MeasuredPoint, MeasuredRun};
 use crate::metrics::rows::{ChoiceRow, ValidationRow};
 use crate::metrics::statistics::mean;
 use crate::metrics::table;
-use crate::pipeline::directory::{State, of_point};
+use crate::pipeline::directory::{State, Status, of_point};
+
+/// The file's name, in the experiment's folder.
+pub const CHOICE_CSV: &str = "choice.csv";
 
 /// States of a candidate.
 const FINISHED: &str = "finished";
@@ -28,7 +31,7 @@ pub(crate) fn write(
     measured: &Measured,
     results: &Path,
 ) -> Result<Vec<ChoiceRow>> {
-    let path = measured.folder.join("choice.csv");
+    let path = measured.folder.join(CHOICE_CSV);
     if experiment.choice.is_none() {
         files::remove(&path)?;
         return Ok(vec![]);
@@ -98,10 +101,11 @@ fn candidate(
         Some((settings.validated_by(validate), validate.keep))
     });
     let (measure, keep) = pretrain.expect("candidates are validated, as `Choice::faults` checks");
-    let validations: Vec<Option<f64>> = (measured.runs.iter())
-        .map(|run| validation(run, measure, keep))
-        .collect::<Result<_>>()?;
-    let validations: Vec<f64> = validations.into_iter().flatten().collect();
+    let validations = measured
+        .runs
+        .iter()
+        .map(|run| validation(run, measure, keep));
+    let validations: Vec<f64> = validations.collect::<Result<_>>()?;
     let of_choice = |(key, _): &&(String, String)| choice.keys.contains(key);
     let values = point.values().filter(of_choice);
     let values: Vec<String> = values
@@ -120,77 +124,181 @@ fn candidate(
     })
 }
 
-/// The validation of the weights that a run was evaluated with.
-fn validation(run: &MeasuredRun, measure: &Measure, keep: KeptWeights) -> Result<Option<f64>> {
+/// The validation of the weights with which a run left pretraining.
+fn validation(run: &MeasuredRun, measure: &Measure, keep: KeptWeights) -> Result<f64> {
     let rows: Vec<ValidationRow> = run.read(&VALIDATION, "")?.unwrap_or_default();
     let values = rows.iter().map(|row| row.value);
     let best = |a: &f64, b: &f64| measure.better.cost(*a).total_cmp(&measure.better.cost(*b));
-    Ok(match keep {
+    let kept = match keep {
         KeptWeights::Best => values.min_by(best),
         KeptWeights::Last => values.last(),
+    };
+    kept.ok_or_else(|| {
+        let path = run.path(&VALIDATION, "");
+        Error::data(format!("{} has no validation to choose by", path.display()))
+            .help("run the experiment with --again")
     })
 }
 
+/// How far a candidate is. One that failed when it was run again still has its earlier results.
 fn state(experiment: &Experiment, point: &Point, results: &Path) -> &'static str {
     let statuses = of_point(experiment, point, results).map(|(_, run)| run.status());
-    let statuses: Vec<_> = statuses.collect();
-    let failed = |state| state == State::Failed;
-    match () {
-        () if statuses.iter().flatten().any(|status| failed(status.state)) => FAILED,
-        () if statuses
-            .iter()
-            .all(|status| status.as_ref().is_some_and(|one| one.has_results())) =>
-        {
-            FINISHED
-        }
-        () => UNFINISHED,
+    let has_results = |status: &Option<Status>| status.as_ref().is_some_and(Status::has_results);
+    let lacking: Vec<Option<Status>> = statuses.filter(|status| !has_results(status)).collect();
+    let mut states = lacking.iter().flatten().map(|status| status.state);
+    match lacking.is_empty() {
+        true => FINISHED,
+        false if states.any(|state| state == State::Failed) => FAILED,
+        false => UNFINISHED,
     }
 }
 
-/// The chosen points in place of their candidates, each called what these share.
-pub(crate) fn chosen(choice: &Choice, rows: &[ChoiceRow], mut measured: Measured) -> Measured {
-    let points = std::mem::take(&mut measured.points);
-    let is_chosen = |point: &MeasuredPoint| {
-        let mut own = rows.iter().filter(|row| row.is_chosen == Some(true));
-        own.find(|row| row.point == point.folder)
-            .map(|row| row.group.clone())
+/// The chosen points in place of their candidates, each called what these share. A group without a choice is a point
+/// without runs, so that names and colours do not depend on what is finished.
+pub(crate) fn chosen(
+    choice: &Choice,
+    rows: &[ChoiceRow],
+    all: &[MeasuredPoint],
+) -> Vec<MeasuredPoint> {
+    let groups = choice.groups.iter().zip(by_group(rows));
+    let point = |(group, rows): (&Candidates, &[ChoiceRow])| {
+        let mut candidates = group.points.iter().map(|&i| &all[i]);
+        let winner = winner(rows);
+        let point = match winner {
+            Some(row) => candidates.find(|point| point.folder == row.point).cloned(),
+            None => candidates.next().map(|first| MeasuredPoint {
+                folder: String::new(),
+                runs: vec![],
+                ..first.clone()
+            }),
+        };
+        let mut point = point.expect("a group has candidates, and the winner is one of them");
+        point.label.clone_from(&group.label);
+        point.values.retain(|(key, _)| !choice.keys.contains(key));
+        point
     };
-    for mut point in points {
-        if let Some(label) = is_chosen(&point) {
-            point.label = label;
-            point.values.retain(|(key, _)| !choice.keys.contains(key));
-            measured.points.push(point);
-        }
-    }
-    measured.choice = Some(in_words(choice, rows));
-    measured
+    groups.map(point).collect()
 }
 
 /// `Each point is the best of 4 candidates that differ in pretrain.learning_rate, by token-accuracy on the dev split.`
-fn in_words(choice: &Choice, rows: &[ChoiceRow]) -> String {
-    let mut numbers: Vec<usize> = choice
-        .groups
-        .iter()
-        .map(|group| group.points.len())
-        .collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let measures = distinct(rows.iter().map(|row| &row.measure));
+pub(crate) fn in_words(choice: &Choice, rows: &[ChoiceRow]) -> String {
+    let numbers: BTreeSet<usize> = by_group(rows).map(<[ChoiceRow]>::len).collect();
+    let failed = match rows.iter().filter(|row| row.state == FAILED).count() {
+        0 => String::new(),
+        failed => format!("; {failed} failed"),
+    };
     let (numbers, keys) = (joined(numbers, "or"), joined(&choice.keys, "and"));
-    let measures = joined(measures, "or");
+    let measure = rows.first().map_or("", |row| &row.measure);
     format!(
-        "Each point is the best of {numbers} candidates that differ in {keys}, by {measures} on the dev split."
+        "Each point is the best of {numbers} candidates that differ in {keys}, by {measure} on the dev split{failed}."
     )
+}
+
+/// The rows of each group of candidates.
+pub fn by_group(rows: &[ChoiceRow]) -> impl Iterator<Item = &[ChoiceRow]> {
+    rows.chunk_by(|a, b| a.group == b.group)
+}
+
+/// The chosen one of a group of candidates.
+pub fn winner(candidates: &[ChoiceRow]) -> Option<&ChoiceRow> {
+    candidates.iter().find(|row| row.is_chosen == Some(true))
+}
+
+/// `4 candidates`, or `4 candidates, 1 of which failed`.
+pub fn tried(candidates: &[ChoiceRow]) -> String {
+    let failed = candidates.iter().filter(|row| row.state == FAILED).count();
+    match failed {
+        0 => format!("{} candidates", candidates.len()),
+        failed => format!("{} candidates, {failed} of which failed", candidates.len()),
+    }
 }
 
 /// Why none of a group of candidates is chosen.
 pub fn undecided(candidates: &[ChoiceRow]) -> String {
-    let are = |state: &str| candidates.iter().filter(|row| row.state == state).count();
-    match (are(FINISHED), are(FAILED), candidates.len()) {
-        (_, failed, all) if failed == all => "all candidates failed".to_owned(),
-        (finished, 0, all) => format!("{finished} of {all} candidates are finished"),
-        (finished, failed, all) => {
-            format!("{finished} of {all} candidates are finished, {failed} failed")
+    let unfinished = candidates
+        .iter()
+        .filter(|row| row.state == UNFINISHED)
+        .count();
+    match unfinished {
+        0 => "all candidates failed".to_owned(),
+        unfinished => format!(
+            "{unfinished} of {} candidates are not finished",
+            candidates.len()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(measure: &str, state: &str, validation: Option<f64>) -> ChoiceRow {
+        ChoiceRow {
+            measure: measure.to_owned(),
+            state: state.to_owned(),
+            validation,
+            ..ChoiceRow::default()
         }
+    }
+
+    #[test]
+    fn the_best_is_the_first_with_the_lowest_cost_among_the_finished() {
+        let finished = |value| row("token-accuracy", FINISHED, Some(value));
+        let failed = row("token-accuracy", FAILED, Some(1.0));
+        let of = |rows: &[ChoiceRow]| best(rows);
+        assert_eq!(of(&[finished(0.5), finished(0.7), finished(0.7)]), Some(1));
+        assert_eq!(of(&[failed.clone(), finished(0.2)]), Some(1));
+        assert_eq!(of(&[failed]), None);
+        let loss = |value| row("loss", FINISHED, Some(value));
+        assert_eq!(of(&[loss(0.5), loss(0.4), loss(0.6)]), Some(1));
+    }
+
+    #[test]
+    fn a_group_without_a_choice_is_a_point_without_runs() {
+        let point = |label: &str, kind: &str, rate: &str| MeasuredPoint {
+            folder: label.to_owned(),
+            label: label.to_owned(),
+            values: [("kind", kind), ("rate", rate)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .to_vec(),
+            runs: vec![MeasuredRun {
+                seed: 1,
+                folder: label.into(),
+            }],
+            ..MeasuredPoint::default()
+        };
+        let all = [
+            point("a1", "a", "1"),
+            point("a2", "a", "2"),
+            point("b1", "b", "1"),
+            point("b2", "b", "2"),
+        ];
+        let group = |label: &str, points: [usize; 2]| Candidates {
+            label: label.to_owned(),
+            points: points.to_vec(),
+        };
+        let choice = Choice {
+            keys: vec!["rate".to_owned()],
+            groups: vec![group("a", [0, 1]), group("b", [2, 3])],
+        };
+        let row = |group: &str, point: &str, is_chosen| ChoiceRow {
+            group: group.to_owned(),
+            point: point.to_owned(),
+            is_chosen,
+            ..ChoiceRow::default()
+        };
+        let rows = [
+            row("a", "a1", Some(false)),
+            row("a", "a2", Some(true)),
+            row("b", "b1", None),
+            row("b", "b2", None),
+        ];
+        let chosen = chosen(&choice, &rows, &all);
+        let told: Vec<_> = chosen
+            .iter()
+            .map(|one| (&*one.label, &*one.folder, one.runs.len()))
+            .collect();
+        assert_eq!(told, [("a", "a2", 1), ("b", "", 0)]);
+        assert_eq!(chosen[0].values, [("kind".to_owned(), "a".to_owned())]);
     }
 }

@@ -28,8 +28,10 @@ pub fn draw(
     for (name, figure) in &experiment.figures {
         let chosen = chosen.filter(|_| !figure.shows_candidates(keys));
         let drawn = match chosen {
-            Some(none) if none.points.is_empty() => {
-                Gathered::Nothing("nothing is chosen as long as candidates are unfinished".into())
+            Some(none) if none.points.iter().all(|point| point.runs.is_empty()) => {
+                Gathered::Nothing(
+                    "no point is chosen: candidates are unfinished, or all failed".into(),
+                )
             }
             _ => figure.draw(chosen.unwrap_or(all))?,
         };

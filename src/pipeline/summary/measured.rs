@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::config::schema::Settings;
-use crate::config::{Experiment, Point};
+use crate::config::{Experiment, Point, decides};
 use crate::eval::measures::Measure;
 use crate::explore::Sizes;
 use crate::kinds::{Kinded, Named, joined};
@@ -39,7 +39,11 @@ pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
         MeasuredPoint {
             folder: point.folder(),
             label: point.label.clone(),
-            values: point.values().cloned().collect(),
+            values: point
+                .values()
+                .filter(|(key, _)| decides(key))
+                .cloned()
+                .collect(),
             names: point.names.clone(),
             split: evaluate.and_then(|spec| Some(spec.as_ref()?.split.name())),
             runs: finished.into_iter().map(run).collect(),

@@ -30,7 +30,7 @@ impl Plot for AccuracyBars {
     type Keys = Keys;
 
     const NAME: &'static str = "accuracy-bars";
-    const SHOWS: &'static str = "a measure of each point, such as accuracy, with its 95 % interval, the constant answer, and the reported accuracy";
+    const SHOWS: &'static str = "a measure of each point, such as accuracy, with its 95 % interval, the constant answer, and what was reported elsewhere";
     const NEEDS: Need = Need::Scores;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[
@@ -106,7 +106,7 @@ pub struct Bar {
     pub label: String,
     /// One per seed.
     pub runs: Vec<SeedValue>,
-    /// A fraction that somebody else reported for this point, and where.
+    /// The value that somebody else reported for this point, and where.
     pub reported: Option<(f64, String)>,
 }
 
@@ -139,7 +139,7 @@ struct PlottedRow<'a> {
 }
 
 impl Bar {
-    /// The reported fraction, where it is a number.
+    /// The reported value, where it is a number.
     fn reported(&self) -> Option<(f64, &str)> {
         let reported = self.reported.as_ref().filter(|one| one.0.is_finite());
         reported.map(|(value, source)| (*value, source.as_str()))
@@ -152,7 +152,7 @@ impl AccuracyBars {
         seed_values::mean(&bar.runs, self.measure.0)
     }
 
-    /// The reported fractions and their sources.
+    /// The reported values and their sources.
     fn reported(&self) -> impl Iterator<Item = (f64, &str)> {
         self.bars.iter().filter_map(Bar::reported)
     }
@@ -175,12 +175,12 @@ impl AccuracyBars {
         if let Some(Baseline { label, run }) = &self.baseline {
             seed_values::check(label, &[*run], self.measure.0)?;
         }
-        let Some((accuracy, source)) = self.reported().find(|one| !(0.0..=1.0).contains(&one.0))
-        else {
+        let range = self.measure.0.unit.range();
+        let Some((value, source)) = self.reported().find(|one| !range.contains(&one.0)) else {
             return Ok(());
         };
-        let message =
-            format!("reported accuracy {accuracy} ({source}) is not a fraction of 0 to 1");
+        let (name, low, high) = (self.measure.0.name(), range.start(), range.end());
+        let message = format!("the reported {name} {value} ({source}) is not from {low} to {high}");
         Err(Error::data(message).help("write 21 % as 0.21"))
     }
 

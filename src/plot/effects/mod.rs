@@ -83,7 +83,7 @@ impl Plot for EffectsFigure {
         format!("Effects on {}", measure.0.quantity)
     }
 
-    /// A design is whole with all its points alone.
+    /// A factorial design needs all of its points.
     fn shows_candidates(_: &Keys, _: &[String]) -> bool {
         true
     }

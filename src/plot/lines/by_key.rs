@@ -1,15 +1,13 @@
 //! What `kind = "accuracy-lines"` takes and shows: a measure of the points of a sweep against a key that it sets to numbers,
 //! from `summary.csv`.
 
-use std::collections::BTreeSet;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Line, Lines, Panel, Spot, called, following};
+use super::{Line, Lines, Names, Panel, Spot};
 use crate::error::Result;
 use crate::eval::measures::Measure;
-use crate::kinds::{BrokenRule, Named};
+use crate::kinds::{BrokenRule, Named, joined};
 use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::MeasureRow;
 use crate::plot::seed_values::{self, SeedValue};
@@ -22,7 +20,8 @@ pub struct Keys {
     /// Which of the measures in `evaluate.measures` is shown. Default: the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     measure: Option<Named<Measure>>,
-    /// What the horizontal axis shows: a key that the sweep sets to numbers. Default: the first of them.
+    /// What the horizontal axis shows: a key that the sweep sets to numbers. Default: the first of them that `choose` does
+    /// not name.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
     /// A key of the sweep each of whose values has a chart of its own. Default: one chart.
@@ -57,23 +56,18 @@ impl Plot for ByKey {
     }
 
     fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
-        let swept: BTreeSet<&str> = points
-            .values
-            .iter()
-            .flatten()
-            .map(|one| one.0.as_str())
-            .collect();
-        let listed = |keys: &[&str]| {
-            let keys: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
-            keys.join(", ")
-        };
         if points.values.is_empty() {
             return None;
         }
-        if points.numbers.is_empty() {
+        let mut free = points
+            .numbers
+            .iter()
+            .filter(|key| !points.chosen.iter().any(|one| one == *key));
+        if keys.by.is_none() && free.next().is_none() {
             return Some(BrokenRule {
                 help: Some(
-                    "sweep a number, such as `model.embed`, or remove the figure".to_owned(),
+                    "sweep a number, such as `model.embed`, name one in `by`, or remove the figure"
+                        .to_owned(),
                 ),
                 ..BrokenRule::new(
                     "kind",
@@ -82,22 +76,17 @@ impl Plot for ByKey {
             });
         }
         if let Some(by) = keys.by.as_deref().filter(|by| !points.numbers.contains(by)) {
+            let numbers = points.numbers.iter().map(|key| format!("{key:?}"));
             return Some(BrokenRule {
-                help: Some(format!("write {}", listed(&points.numbers))),
+                help: Some(format!("write {}", joined(numbers, "or"))),
                 ..BrokenRule::new(
                     "by",
                     format!("= {by:?} is not a key that the sweep sets to numbers"),
                 )
             });
         }
-        if let Some(panels) = keys.panels.as_deref().filter(|one| !swept.contains(one)) {
-            let swept: Vec<&str> = swept.into_iter().collect();
-            return Some(BrokenRule {
-                help: Some(format!("write {}", listed(&swept))),
-                ..BrokenRule::new("panels", format!("= {panels:?} is not a key of the sweep"))
-            });
-        }
-        seed_values::check_measure(keys.measure, points)
+        super::check_panels(keys.panels.as_deref(), points)
+            .or_else(|| seed_values::check_measure(keys.measure, points))
     }
 
     fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
@@ -106,20 +95,17 @@ impl Plot for ByKey {
         let Some(by) = keys.by(&measured.points) else {
             return Ok(Gathered::Nothing("the sweep sets no key to numbers".into()));
         };
-        let names = Names::of(&measured.points, &by, keys.panels.as_deref());
+        let names = Names::of(&measured.points, Some(&by), keys.panels.as_deref());
         let mut figure = Lines {
             measure,
             horizontal: by.clone(),
+            by_ratio: true,
             ..Lines::default()
         };
         for point in &measured.points {
             let spot = point.number(&by).and_then(|x| spot(point, x, &rows));
             let Some(spot) = spot else { continue };
-            figure.add(
-                called(point, &names.panels),
-                called(point, &names.lines),
-                spot,
-            );
+            figure.add(names.panel(point), names.line(point), spot);
         }
         if figure.panels.is_empty() {
             return Ok(Gathered::Nothing(
@@ -147,27 +133,6 @@ impl Keys {
     }
 }
 
-/// The keys that charts and lines are called by.
-struct Names<'a> {
-    panels: BTreeSet<&'a str>,
-    lines: BTreeSet<&'a str>,
-}
-
-impl<'a> Names<'a> {
-    /// Keys whose values follow from the number on the axis, such as the width of a head from that of the model, name
-    /// nothing.
-    fn of(points: &'a [MeasuredPoint], by: &str, panels: Option<&str>) -> Self {
-        let keys = points.iter().flat_map(|point| &point.values);
-        let mut lines: BTreeSet<&str> = keys.map(|(key, _)| key.as_str()).collect();
-        let shown = following(points, by);
-        lines.retain(|key| !shown.contains(key));
-        let of_panels = panels.map(|key| following(points, key)).unwrap_or_default();
-        let panels = lines.intersection(&of_panels).copied().collect();
-        lines.retain(|key| !of_panels.contains(key));
-        Self { panels, lines }
-    }
-}
-
 /// The runs of a point; `None` if none has been scored.
 fn spot(point: &MeasuredPoint, x: f64, rows: &[MeasureRow]) -> Option<Spot> {
     let own = seed_values::own(rows, "model", point);
@@ -178,7 +143,8 @@ fn spot(point: &MeasuredPoint, x: f64, rows: &[MeasureRow]) -> Option<Spot> {
     (!runs.is_empty()).then(|| Spot {
         x,
         runs,
-        reported: reported.map(|row| row.value),
+        reported: reported.map(|row| (row.value, row.detail.clone().unwrap_or_default())),
+        bin: None,
     })
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Lines, Spot, called, following};
+use super::{Lines, Names, Spot};
 use crate::error::Result;
 use crate::eval::measures::TOKEN_ACCURACY;
 use crate::kinds::{BrokenRule, Named};
@@ -56,15 +56,17 @@ impl Plot for ByLength {
         format!("{}, by {}", TOKEN_ACCURACY.title(), keys.over.word())
     }
 
+    fn origin(_: &Keys, measured: &Measured) -> String {
+        let (origin, splits) = (&measured.origin, &measured.splits);
+        format!("{origin}, {splits} split.")
+    }
+
     fn shows_candidates(keys: &Keys, chosen: &[String]) -> bool {
         keys.panels.iter().any(|key| chosen.contains(key))
     }
 
     fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
-        let panels = keys.panels.as_deref()?;
-        let is_swept = |point: &Vec<(String, String)>| point.iter().any(|(key, _)| key == panels);
-        (!points.values.is_empty() && !points.values.iter().any(is_swept))
-            .then(|| BrokenRule::new("panels", format!("= {panels:?} is not a key of the sweep")))
+        super::check_panels(keys.panels.as_deref(), points)
     }
 
     fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
@@ -90,33 +92,29 @@ impl Plot for ByLength {
             true => (longest + 1 - shortest).div_ceil(MOST_LENGTHS),
             false => 1,
         };
-        let middle = |length: usize| {
+        let bin = |length: usize| {
             let first = shortest + (length - shortest) / width * width;
-            first as f64 + (width - 1) as f64 / 2.0
+            (first as f64, (first + width - 1) as f64)
         };
-        let of_panels = keys.panels.as_deref();
-        let of_panels = of_panels
-            .map(|key| following(&measured.points, key))
-            .unwrap_or_default();
-        let swept = measured.points.iter().flat_map(|point| &point.values);
-        let swept: BTreeSet<&str> = swept.map(|(key, _)| key.as_str()).collect();
-        let of_lines: BTreeSet<&str> = swept.difference(&of_panels).copied().collect();
+        let names = Names::of(&measured.points, None, keys.panels.as_deref());
         let mut figure = Lines {
             measure: Named(&TOKEN_ACCURACY),
             horizontal: keys.over.axis().to_owned(),
+            counted: keys.over.counted(),
             notes: (width > 1)
-                .then(|| format!("Lengths are in bins of {width}."))
+                .then(|| {
+                    format!(
+                        "Each place on a line is a bin of {width} {}s.",
+                        keys.over.word()
+                    )
+                })
                 .into_iter()
                 .collect(),
             ..Lines::default()
         };
         for (point, runs) in at_points {
-            let label = match of_panels.is_empty() {
-                true => point.label.clone(),
-                false => called(point, &of_lines),
-            };
-            for spot in spots(&runs, &middle) {
-                figure.add(called(point, &of_panels), label.clone(), spot);
+            for spot in spots(&runs, &bin) {
+                figure.add(names.panel(point), names.line(point), spot);
             }
         }
         Ok(Gathered::Figure(Self(figure.sorted())))
@@ -132,6 +130,13 @@ impl Over {
         match self {
             Self::Length => "length",
             Self::Distance => "distance",
+        }
+    }
+
+    fn counted(self) -> &'static str {
+        match self {
+            Self::Length => " and length",
+            Self::Distance => " and distance",
         }
     }
 
@@ -171,18 +176,19 @@ fn counts(point: &MeasuredPoint, run: &MeasuredRun, over: Over) -> Result<Counts
 }
 
 /// The places of a line: the runs of a point in each bin.
-fn spots(runs: &[(u64, Counts)], middle: &dyn Fn(usize) -> f64) -> Vec<Spot> {
+fn spots(runs: &[(u64, Counts)], bin: &dyn Fn(usize) -> (f64, f64)) -> Vec<Spot> {
     let mut spots: Vec<Spot> = vec![];
     for (seed, counts) in runs {
-        let mut bins: Vec<(f64, usize, usize)> = vec![];
+        let mut bins: Vec<((f64, f64), usize, usize)> = vec![];
         for (&length, &(right, scored)) in counts {
-            let x = middle(length);
-            match bins.last_mut().filter(|bin| bin.0 == x) {
+            let ends = bin(length);
+            match bins.last_mut().filter(|bin| bin.0 == ends) {
                 Some(bin) => (bin.1, bin.2) = (bin.1 + right, bin.2 + scored),
-                None => bins.push((x, right, scored)),
+                None => bins.push((ends, right, scored)),
             }
         }
-        for (x, correct, questions) in bins {
+        for ((first, last), correct, questions) in bins {
+            let x = (first + last) / 2.0;
             let Some(estimate) = Estimate::of_counts(correct, questions) else {
                 continue;
             };
@@ -198,6 +204,7 @@ fn spots(runs: &[(u64, Counts)], middle: &dyn Fn(usize) -> f64) -> Vec<Spot> {
                     x,
                     runs: vec![run],
                     reported: None,
+                    bin: (first < last).then_some((first, last)),
                 }),
             }
         }

@@ -3,13 +3,15 @@
 
 mod by_key;
 mod by_length;
+mod by_step;
 #[cfg(test)]
 mod tests;
 
 pub use by_key::ByKey;
 pub use by_length::ByLength;
+pub use by_step::ByStep;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +22,12 @@ use super::styles::{Style, styles, told_apart};
 use super::text::shorten;
 use super::theme::{BLACK, LINE_HEIGHT, Pen, REPORTED, SMALL_SIZE, TEXT_SIZE, WHITE};
 use super::{
-    Canvas, Caption, Chart, Figure, Mark, Page, Point, PointLabels, PointSubset, Type, fonts,
-    quantity,
+    Canvas, Caption, Chart, Figure, Mark, Page, Point, PointLabels, PointSubset, Points, Type,
+    fonts, quantity,
 };
 use crate::error::{Error, Result};
 use crate::eval::measures::{Better, Measure};
-use crate::kinds::{Listed as _, Named};
+use crate::kinds::{BrokenRule, Listed as _, Named, joined};
 use crate::metrics::measured::MeasuredPoint;
 use crate::metrics::statistics::{Estimate, Interval, IntervalKind};
 
@@ -36,8 +38,12 @@ pub(super) struct Lines {
     pub(super) measure: Named<Measure>,
     /// What the horizontal axis shows.
     pub(super) horizontal: String,
+    /// Whether few values that span a factor of 4 or more stand on a logarithmic axis, as widths of models should.
+    pub(super) by_ratio: bool,
     /// One chart each.
     pub(super) panels: Vec<Panel>,
+    /// What the numbers of scored tokens or questions are of, beside a run: ` and length`, or nothing.
+    pub(super) counted: &'static str,
     /// Further sentences of the caption.
     pub(super) notes: Vec<String>,
 }
@@ -66,8 +72,10 @@ pub(super) struct Spot {
     pub(super) x: f64,
     /// One per seed; at least one.
     pub(super) runs: Vec<SeedValue>,
-    /// The value that somebody else reported.
-    pub(super) reported: Option<f64>,
+    /// The value that somebody else reported, and where.
+    pub(super) reported: Option<(f64, String)>,
+    /// Ends of the bin whose middle `x` is.
+    pub(super) bin: Option<(f64, f64)>,
 }
 
 /// One line of the figure's CSV; accuracies are fractions, other values are in the unit of the measure.
@@ -79,12 +87,16 @@ struct PlottedRow<'a> {
     label: &'a str,
     x_quantity: &'a str,
     x: f64,
+    /// Ends of the bin whose middle `x` is; empty without bins.
+    x_low: Option<f64>,
+    x_high: Option<f64>,
     seed: Option<u64>,
     correct: Option<usize>,
     questions: Option<usize>,
     low_95: Option<f64>,
     high_95: Option<f64>,
     interval: Option<IntervalKind>,
+    source: Option<&'a str>,
     measure: &'static str,
     value: f64,
 }
@@ -189,13 +201,19 @@ impl Lines {
             is_named.then(|| (Mark::Line(pen), name.clone()))
         };
         let lines = called.iter().zip(styles).filter_map(entry);
-        let reported = self.is_reported();
-        let reported = reported.then(|| (Mark::Diamond(REPORTED), "reported".to_owned()));
+        let reported = self.sources().into_iter().map(|source| {
+            let words = format!("reported ({source})");
+            (Mark::Diamond(REPORTED), words)
+        });
         lines.chain(reported).collect()
     }
 
-    fn is_reported(&self) -> bool {
-        self.spots().any(|(_, _, spot)| spot.reported.is_some())
+    /// Where numbers were reported.
+    fn sources(&self) -> BTreeSet<&str> {
+        let reported = self
+            .spots()
+            .filter_map(|(_, _, spot)| spot.reported.as_ref());
+        reported.map(|(_, source)| source.as_str()).collect()
     }
 
     /// The horizontal axis and its ticks: at the values themselves if they are few, as widths of models are.
@@ -205,7 +223,7 @@ impl Lines {
         xs.dedup();
         let is_few = xs.len() <= MOST_TICKS;
         let (low, high) = ends(xs.iter().copied());
-        let axis = match is_few && low > 0.0 && high >= 4.0 * low {
+        let axis = match self.by_ratio && is_few && low > 0.0 && high >= 4.0 * low {
             true => quantity::logarithmic(&xs),
             false => quantity::around(&xs),
         };
@@ -237,7 +255,9 @@ impl Lines {
             axis.last_number = high;
             return axis;
         }
-        let reported = self.spots().filter_map(|(_, _, spot)| spot.reported);
+        let reported = self
+            .spots()
+            .filter_map(|(_, _, spot)| Some(spot.reported.as_ref()?.0));
         let ours = self.means().flat_map(|mean| [mean.ends().0, mean.ends().1]);
         let (low, high) = ends(ours.chain(reported));
         Axis::rounded(low, high, 6)
@@ -255,6 +275,8 @@ impl Lines {
                     label: &line.label,
                     x_quantity: &self.horizontal,
                     x: spot.x,
+                    x_low: spot.bin.map(|bin| bin.0),
+                    x_high: spot.bin.map(|bin| bin.1),
                     low_95,
                     high_95,
                     interval,
@@ -271,8 +293,10 @@ impl Lines {
                 questions: Some(run.questions),
                 ..row("seed", Estimate::exact(run.estimate.value))
             }));
-            let reported = spot.reported.map(Estimate::exact);
-            rows.extend(reported.map(|reported| row("reported", reported)));
+            rows.extend(spot.reported.iter().map(|(value, source)| PlottedRow {
+                source: Some(source),
+                ..row("reported", Estimate::exact(*value))
+            }));
         }
         rows
     }
@@ -285,7 +309,7 @@ impl Lines {
     ) -> Caption {
         let measure = self.measure.0;
         let runs = self.spots().flat_map(|(_, _, spot)| &spot.runs);
-        let runs = seed_values::in_words(measure, runs);
+        let runs = seed_values::in_words(measure, self.counted, runs);
         caption.say(runs.unwrap_or_else(|| "No run has been scored.".to_owned()));
         if measure.better == Better::Lower {
             caption.say("Lower is better.");
@@ -299,8 +323,8 @@ impl Lines {
                 "Coloured: {own_look} of {all} lines, evenly spread over the sweep; grey: the others."
             ));
         }
-        if self.is_reported() {
-            caption.say("Diamond: reported elsewhere, not measured here.");
+        if !self.sources().is_empty() {
+            caption.say("Diamond: reported elsewhere, not measured here; it belongs to the line of the dot in its middle.");
         }
         self.notes.iter().for_each(|note| caption.say(note));
         let headings = self.panels.iter().map(|panel| panel.heading.as_str());
@@ -420,12 +444,66 @@ impl Drawn<'_> {
                 canvas.dot(place, 4.6, WHITE)?;
                 canvas.dot(place, 3.6, ink)?;
             }
-            if let Some(reported) = spot.reported {
-                canvas.hollow_diamond(self.at(spot.x, reported), 6.5, REPORTED)?;
+            if let Some((reported, _)) = spot.reported {
+                let place = self.at(spot.x, reported);
+                canvas.hollow_diamond(place, 6.5, REPORTED)?;
+                canvas.dot(place, 2.0, ink)?;
             }
         }
         Ok(())
     }
+}
+
+/// The keys that charts and lines are called by.
+struct Names<'a> {
+    panels: BTreeSet<&'a str>,
+    /// Absent if lines are called by the labels of their points.
+    lines: Option<BTreeSet<&'a str>>,
+}
+
+impl<'a> Names<'a> {
+    /// Of a figure with a chart for each value of `panels`, whose horizontal axis shows the key `by`, if that is swept.
+    fn of(points: &'a [MeasuredPoint], by: Option<&str>, panels: Option<&str>) -> Self {
+        let mut keys = swept(points);
+        if let Some(by) = by {
+            let shown = equivalent(points, by);
+            keys.retain(|key| !shown.contains(key));
+        }
+        let of_panels = panels.map_or_else(BTreeSet::new, |key| equivalent(points, key));
+        let panels: BTreeSet<&str> = keys.intersection(&of_panels).copied().collect();
+        keys.retain(|key| !panels.contains(key));
+        let is_labelled = by.is_none() && panels.is_empty();
+        Self {
+            panels,
+            lines: (!is_labelled).then_some(keys),
+        }
+    }
+
+    fn panel(&self, point: &MeasuredPoint) -> String {
+        called(point, &self.panels)
+    }
+
+    fn line(&self, point: &MeasuredPoint) -> String {
+        match &self.lines {
+            Some(keys) => called(point, keys),
+            None => point.label.clone(),
+        }
+    }
+}
+
+/// The broken rule if the key of the charts is not swept.
+fn check_panels(panels: Option<&str>, points: &Points<'_>) -> Option<BrokenRule> {
+    let panels = panels.filter(|_| !points.values.is_empty())?;
+    let swept = points.values.iter().flatten().map(|(key, _)| key.as_str());
+    let swept: BTreeSet<&str> = swept.collect();
+    let known: Vec<String> = swept.iter().map(|key| format!("{key:?}")).collect();
+    (!swept.contains(panels)).then(|| BrokenRule {
+        help: Some(match known.is_empty() {
+            true => "remove it, or add a `[sweep]` with it".to_owned(),
+            false => format!("write {}", joined(known, "or")),
+        }),
+        ..BrokenRule::new("panels", format!("= {panels:?} is not a key of the sweep"))
+    })
 }
 
 /// What a point is called by these of its values: the names that the file gives them, or `key = value`.
@@ -442,22 +520,32 @@ fn called(point: &MeasuredPoint, keys: &BTreeSet<&str>) -> String {
     words.join(", ")
 }
 
-/// The swept keys whose value at a point follows from that of another key.
-fn following<'a>(points: &'a [MeasuredPoint], of: &str) -> BTreeSet<&'a str> {
+/// The swept keys that say the same as another: each value of one goes with one value of the other at all points, as the
+/// width of a head does with that of the model.
+fn equivalent<'a>(points: &'a [MeasuredPoint], to: &str) -> BTreeSet<&'a str> {
     let value = |point: &'a MeasuredPoint, key: &str| {
         let mut own = point.values.iter().filter(|(name, _)| name == key);
         own.next().map(|(_, value)| value.as_str())
     };
-    let keys = points.iter().flat_map(|point| &point.values);
-    let keys: BTreeSet<&str> = keys.map(|(key, _)| key.as_str()).collect();
-    let follows = |key: &&str| {
-        let mut known = std::collections::BTreeMap::new();
+    let determines = |one: &str, other: &str| {
+        let mut known = BTreeMap::new();
         points.iter().all(|point| {
             let given = known
-                .entry(value(point, of))
-                .or_insert_with(|| value(point, key));
-            *given == value(point, key)
+                .entry(value(point, one))
+                .or_insert_with(|| value(point, other));
+            *given == value(point, other)
         })
     };
-    keys.into_iter().filter(follows).collect()
+    let mut keys = swept(points);
+    keys.retain(|key| determines(to, key) && determines(key, to));
+    keys
+}
+
+/// The keys of the sweep with several values.
+fn swept(points: &[MeasuredPoint]) -> BTreeSet<&str> {
+    let values = points.iter().flat_map(|point| &point.values);
+    let values: BTreeSet<&(String, String)> = values.collect();
+    let varied = |key: &str| values.iter().filter(|(name, _)| name == key).count() > 1;
+    let keys = values.iter().map(|(key, _)| key.as_str());
+    keys.filter(|key| varied(key)).collect()
 }

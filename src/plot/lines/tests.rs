@@ -37,7 +37,8 @@ fn lines(
             .map(|(j, &x)| Spot {
                 x,
                 runs: runs(i, j),
-                reported: (i == 0).then_some(1.0),
+                reported: (i == 0).then(|| (1.0, "a paper".to_owned())),
+                bin: None,
             })
             .collect(),
     };
@@ -106,6 +107,23 @@ pub fn by_length(points: usize, label: Label<'_>) -> Figure {
     drawn(&figure, "A figure of lengths")
 }
 
+/// A validation every 250 steps, of two seeds.
+pub fn by_step(points: usize, label: Label<'_>) -> Figure {
+    let steps: Vec<f64> = (1..=8).map(|i| 250.0 * f64::from(i)).collect();
+    let mut lines = lines(points, label, &steps, &|i, j| runs(i + j, points + 9, 2));
+    lines
+        .iter_mut()
+        .flat_map(|line| &mut line.spots)
+        .for_each(|spot| spot.reported = None);
+    let heading = String::new();
+    let figure = Lines {
+        horizontal: "optimiser step (pretrain)".to_owned(),
+        panels: vec![Panel { heading, lines }],
+        ..Lines::default()
+    };
+    drawn(&figure, "A figure of validations")
+}
+
 fn point(values: &[(&str, &str)], names: &[(&str, &str)]) -> MeasuredPoint {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     MeasuredPoint {
@@ -131,12 +149,34 @@ fn a_line_is_called_by_what_the_axis_does_not_show() {
             &[],
         ),
     ];
-    let followed: Vec<&str> = following(&points, "embed").into_iter().collect();
-    assert_eq!(followed, ["embed", "head_dim"]);
-    assert_eq!(called(&points[0], &["kind"].into()), "Linear attention");
+    let names = Names::of(&points, Some("embed"), None);
+    let lines = points.each_ref().map(|point| names.line(point));
+    assert_eq!(lines, ["Linear attention", "kind = linear", "kind = based"]);
+    let names = Names::of(&points, None, Some("kind"));
+    assert_eq!(names.panel(&points[2]), "kind = based");
+    assert_eq!(names.line(&points[2]), "embed = 128, head_dim = 128");
+}
+
+/// As when models of several kinds have the same number of parameters.
+#[test]
+fn kinds_with_widths_of_their_own_are_lines_of_their_own() {
+    let points = [
+        ("vanilla", "128"),
+        ("linear", "96"),
+        ("vanilla", "256"),
+        ("linear", "192"),
+    ];
+    let points = points.map(|(kind, embed)| point(&[("kind", kind), ("embed", embed)], &[]));
+    let names = Names::of(&points, Some("embed"), None);
+    let lines = points.each_ref().map(|point| names.line(point));
     assert_eq!(
-        called(&points[2], &["kind", "embed"].into()),
-        "kind = based, embed = 128"
+        lines,
+        [
+            "kind = vanilla",
+            "kind = linear",
+            "kind = vanilla",
+            "kind = linear"
+        ]
     );
 }
 
@@ -147,6 +187,7 @@ fn few_values_are_ticks_and_widths_are_as_far_apart_as_their_ratios() {
         ..Spot::default()
     };
     let figure = |xs: &[f64]| Lines {
+        by_ratio: true,
         panels: vec![Panel {
             lines: vec![Line {
                 spots: xs.iter().copied().map(spot).collect(),
@@ -173,7 +214,7 @@ fn a_value_outside_its_range_is_refused() {
     let spots = vec![Spot {
         x: 1.0,
         runs: run,
-        reported: None,
+        ..Spot::default()
     }];
     let lines = vec![Line {
         label: "a".to_owned(),

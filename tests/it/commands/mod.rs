@@ -2,6 +2,7 @@
 
 mod attention;
 mod bench;
+mod choice;
 mod compare;
 mod confidence;
 mod data;
