@@ -1,7 +1,9 @@
 //! The user's own text: trained on, validated, asked about, and refused in one line.
 
+use std::path::Path;
+
 use crate::faults::tree::{assert_same_tree, tree};
-use crate::lab::{Lab, column, read};
+use crate::lab::{Lab, REPOSITORY, column, read};
 
 /// Two hundred sentences of few words.
 fn sentences() -> String {
@@ -273,4 +275,48 @@ fn what_cannot_be_is_refused_in_one_line_before_anything_is_written() {
         assert!(message.contains(expected), "{set}: {message}");
         assert!(!lab.path("r").exists(), "{set} has written something");
     }
+}
+
+/// As the manual tells it, in "From a text and a table to a report", with fewer villages and epochs.
+#[test]
+fn the_experiment_of_the_manual_goes_from_a_text_to_a_report() {
+    let manual = read(&Path::new(REPOSITORY).join("experiments/README.md"));
+    let (_, section) = manual
+        .split_once("## From a text and a table to a report")
+        .expect("the section");
+    let (_, toml) = section.split_once("```toml\n").expect("a TOML");
+    let (toml, _) = toml.split_once("```").expect("its end");
+    assert!(toml.lines().count() <= 10, "ten lines");
+    let lab = Lab::new();
+    let base = read(&Path::new(REPOSITORY).join("experiments/base/text.toml"));
+    lab.write("experiments/base/text.toml", base);
+    let file = lab.write("experiments/villages.toml", toml.to_owned());
+    let (mut text, mut tables) = (String::new(), ["question\tanswer\n"; 2].map(str::to_owned));
+    for (i, name) in ["Ashby", "Bexham", "Culford", "Denley", "Elsworth", "Farton"]
+        .iter()
+        .enumerate()
+    {
+        let river = ["Glime", "Harn"][i % 2];
+        text += &format!("{name} is a village on the river {river}.\n");
+        tables[i / 3] += &format!("Which river is {name} on?\t{river}\n");
+    }
+    lab.write("villages.txt", text);
+    lab.write("train.tsv", tables[0].clone());
+    lab.write("dev.tsv", tables[1].clone());
+    let (data, results) = (lab.text("."), lab.text("r"));
+    let few = ["sweep.pretrain.epochs=[0,1]", "finetune.epochs=1"];
+    let few: Vec<&str> = few.iter().flat_map(|set| ["--set", set]).collect();
+    let run = [
+        &["run", &file, "--data", &data, "--results", &results][..],
+        &few,
+    ]
+    .concat();
+    lab.attnlab(&run).done();
+    let report = [&["report", &file, "--results", &results][..], &few].concat();
+    lab.attnlab(&report).done();
+    let page = read(&lab.path("r/villages/report/report.md"));
+    assert!(
+        page.contains("3 dev questions") || page.contains("Questions: 3"),
+        "{page}"
+    );
 }
