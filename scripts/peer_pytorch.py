@@ -15,8 +15,8 @@ lie one after another, as in attnlab: all layers see real tokens alone.
 
 With --recipe characters it is nanoGPT's CPU form of its character model instead (Karpathy 2022, README and
 config/train_shakespeare_char.py: 4 layers, 4 heads, 128 wide, context 64, batches of 12, 2,000 steps, no dropout), trained
-on the first nine tenths of wiki.txt, or of --text FILE, and scored on the rest: what experiments/text/characters.toml is
-to be compared with.
+on the first nine tenths of wiki.txt, or of --text FILE, and scored on the rest: the counterpart of
+experiments/text/characters.toml, whose biases, initialisation and weight decay it uses.
 
 There are several ways to write the same mathematics. Each is tried for a few steps in a process of its
 own, the fastest is measured; --way takes one of them without a trial.
@@ -260,18 +260,17 @@ def measure(arguments, fused, compiled, groups=None, graph=False):
 
 
 class CharacterBlock(nn.Module):
-    """A block of nanoGPT: no biases, the output projections drawn smaller with depth."""
+    """A block as attnlab has it; nanoGPT's has no biases, and draws output projections smaller with depth."""
 
-    def __init__(self, embed, heads, layers):
+    def __init__(self, embed, heads):
         super().__init__()
         self.heads = heads
-        self.ln1, self.ln2 = nn.LayerNorm(embed, bias=False), nn.LayerNorm(embed, bias=False)
-        self.qkv, self.proj = nn.Linear(embed, 3 * embed, bias=False), nn.Linear(embed, embed, bias=False)
-        self.expand, self.contract = nn.Linear(embed, 4 * embed, bias=False), nn.Linear(4 * embed, embed, bias=False)
-        for layer in (self.qkv, self.expand):
+        self.ln1, self.ln2 = nn.LayerNorm(embed), nn.LayerNorm(embed)
+        self.qkv, self.proj = nn.Linear(embed, 3 * embed), nn.Linear(embed, embed)
+        self.expand, self.contract = nn.Linear(embed, 4 * embed), nn.Linear(4 * embed, embed)
+        for layer in (self.qkv, self.proj, self.expand, self.contract):
             nn.init.normal_(layer.weight, std=0.02)
-        for layer in (self.proj, self.contract):
-            nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * layers))
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x):
         split = lambda t: t.view(*t.shape[:2], self.heads, -1).transpose(1, 2)
@@ -285,8 +284,8 @@ class CharacterGpt(nn.Module):
     def __init__(self, vocabulary, layers=4, heads=4, embed=128, context=64):
         super().__init__()
         self.token, self.position = nn.Embedding(vocabulary, embed), nn.Embedding(context, embed)
-        self.blocks = nn.Sequential(*(CharacterBlock(embed, heads, layers) for _ in range(layers)))
-        self.norm, self.head = nn.LayerNorm(embed, bias=False), nn.Linear(embed, vocabulary, bias=False)
+        self.blocks = nn.Sequential(*(CharacterBlock(embed, heads) for _ in range(layers)))
+        self.norm, self.head = nn.LayerNorm(embed), nn.Linear(embed, vocabulary, bias=False)
         for table in (self.token, self.position):
             nn.init.normal_(table.weight, std=0.02)
         self.head.weight = self.token.weight
@@ -298,16 +297,17 @@ class CharacterGpt(nn.Module):
 
 
 def characters(arguments, compiled, steps=2_000, context=64, batch=12):
-    """Trains nanoGPT's CPU form for some steps, and scores all windows of the held-out tenth, the last one aside."""
+    """Trains nanoGPT's CPU form for some steps, and scores all complete windows of the held-out tenth."""
     torch.manual_seed(arguments.seed)
     text = Path(arguments.text or Path(arguments.data) / "wiki.txt").read_text(encoding="utf-8")
     ids = {c: i for i, c in enumerate(sorted(set(text)))}
     tokens = torch.tensor([ids[c] for c in text])
     train, held_out = tokens[: int(0.9 * len(tokens))], tokens[int(0.9 * len(tokens)) :]
     model = CharacterGpt(len(ids), context=context)
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    others = [p for p in model.parameters() if p.dim() < 2]
-    groups = [dict(params=matrices, weight_decay=0.1), dict(params=others, weight_decay=0.0)]
+    biases = {name for name, _ in model.named_parameters() if name.endswith("bias")}
+    decayed = [p for name, p in model.named_parameters() if name not in biases]
+    others = [p for name, p in model.named_parameters() if name in biases]
+    groups = [dict(params=decayed, weight_decay=0.1), dict(params=others, weight_decay=0.0)]
     adamw = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
     loss_of = torch.compile(model) if compiled else model
 
@@ -370,9 +370,9 @@ def main():
     parser.add_argument("--no-padding", action="store_true", help="documents one after another")
     parser.add_argument("--way", help="one of the ways, as the results name them")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--recipe", choices=["step", "characters"], default="step", help="what is measured")
+    parser.add_argument("--recipe", choices=["step", "characters"], default="step", help="which recipe to train")
     parser.add_argument("--text", help="the text of --recipe characters; default: wiki.txt")
-    parser.add_argument("--seed", type=int, default=1, help="of --recipe characters")
+    parser.add_argument("--seed", type=int, default=1, help="random seed (only with --recipe characters)")
     arguments = parser.parse_args()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)

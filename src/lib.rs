@@ -12,7 +12,7 @@
 //!    weights ─ eval ─ predictions/*.tsv, held_out/*.csv, attention_maps.csv
 //! explore ─ CurveRow*, SampleRow* ─ curves.csv, samples.csv  (no data, no model)
 //! results of stages ─ assemble ─ the folder of the run
-//! metrics.csv, predictions/*.tsv, … ┬ pipeline::summary ─ summary.csv, findings.csv; plot ─ SVG + PNG + CSV
+//! metrics.csv, predictions/*.tsv, … ┬ pipeline::summary ─ summary.csv, choice.csv, findings.csv; plot ─ SVG + PNG + CSV
 //!                                   └ pipeline::compare ─ two recipes side by side
 //! the files of runs, their tables and figures ─ report ─ one HTML page, Markdown, LaTeX tables
 //! ```

@@ -6,7 +6,7 @@ use crate::kinds::Listed as _;
 use crate::metrics::rows::{ChoiceRow, FindingRow, GroupRow, MeasureRow};
 use crate::metrics::statistics::IntervalKind;
 use crate::pipeline::ExperimentResults;
-use crate::pipeline::summary::choice::{by_group, tried, undecided, winner};
+use crate::pipeline::summary::choice::{by_group, tried, why_undecided, winner};
 use crate::plot::significant;
 use crate::progress::thousands;
 
@@ -52,21 +52,21 @@ fn chosen(report: &ExperimentResults) -> (Vec<MeasureRow>, Vec<GroupRow>) {
     (measures, report.groups.iter().filter_map(group).collect())
 }
 
-/// `linear: pretrain.learning_rate = 0.002, with token-accuracy 99.1 % on the dev split the best of 4 candidates`.
+/// `linear: chose pretrain.learning_rate = 0.002, the best of 4 candidates (token-accuracy 99.1 % on the dev split)`.
 fn choice(candidates: &[ChoiceRow]) -> String {
     let (group, tried) = (&candidates[0].group, tried(candidates));
     let known = winner(candidates)
         .and_then(|row| Some((row, Measure::named(&row.measure)?, row.validation?)));
     match known {
         Some((row, measure, value)) => format!(
-            "{group}: {}, with {} {} on the dev split the best of {tried}",
+            "{group}: chose {}, the best of {tried} ({} {} on the dev split)",
             row.values,
             row.measure,
             measure.unit.show(value)
         ),
         None => {
-            let why = undecided(candidates);
-            format!("{group}: nothing is chosen: {why}")
+            let why = why_undecided(candidates);
+            format!("{group}: no candidate chosen: {why}")
         }
     }
 }

@@ -16,10 +16,10 @@ const CHOOSE: &str = "choose";
 
 /// Keys that a validation during pretraining cannot judge, each with the reason.
 const UNJUDGED: [(&str, &str); 4] = [
-    ("data.", "decides what validations score"),
-    ("pretrain.validate.", "decides how validations score"),
-    ("finetune.", "comes after the validations"),
-    ("evaluate.", "comes after the validations"),
+    ("data.", "changes the data that validation scores"),
+    ("pretrain.validate.", "changes how validation scores"),
+    ("finetune.", "takes effect only after validation"),
+    ("evaluate.", "takes effect only after validation"),
 ];
 
 /// What is chosen, and among which points.
@@ -67,9 +67,8 @@ impl Choice {
         let (shared, points): (Vec<PointValues>, Vec<Vec<usize>>) = groups.into_iter().unzip();
         if must_be && points.iter().all(|candidates| candidates.len() == 1) {
             let keys = wording::list(&keys.iter().map(String::as_str).collect::<Vec<_>>(), "and");
-            let message = format!(
-                "`choose` has nothing to choose from: no two points differ in {keys} alone"
-            );
+            let message =
+                format!("`choose` has nothing to choose from: no two points differ only in {keys}");
             let help = "name all keys that change together, such as every key of a random search";
             return Err(Fault::at_key(&[CHOOSE], message).help(help));
         }
@@ -86,12 +85,12 @@ impl Choice {
         let mut validated_points = vec![];
         for point in points {
             if point.settings.exploration().is_some() {
-                let message = "`choose` is not for an exploration".to_owned();
+                let message = "`choose` does not apply to an exploration".to_owned();
                 return wrong(message, "remove it: nothing is trained");
             }
             let Some(validated) = point.settings.training().and_then(validated) else {
                 let message = format!(
-                    "`choose` needs `pretrain.validate`, which {:?} does not set",
+                    "`choose` needs validation during pretraining, and {:?} has none",
                     point.label
                 );
                 return wrong(
@@ -108,16 +107,19 @@ impl Choice {
         if measures.len() > 1 {
             let measures = wording::list(&Vec::from_iter(measures), "and");
             return wrong(
-                format!("`choose` compares validations, but points are validated by {measures}"),
+                format!("`choose` compares validations, but points are validated with {measures}"),
                 "set one `pretrain.validate.measure` for all of them",
             );
         }
         let evaluated = validated_points
             .iter()
             .filter_map(|one| one.0.evaluate.as_ref());
-        match evaluated.into_iter().any(|spec| spec.split == ValidateSpec::SPLIT) {
+        match evaluated
+            .into_iter()
+            .any(|spec| spec.split == ValidateSpec::SPLIT)
+        {
             true => wrong(
-                "`choose` would report the score on the split that the choice is made on, which is biased"
+                "`choose` selects on the dev split, so that a score reported on it would be biased"
                     .to_owned(),
                 "set `evaluate.split` = \"test\"",
             ),
@@ -154,14 +156,15 @@ fn keys(text: &str, point: &PointValues) -> Result<Vec<String>, Fault> {
                 let message = format!("`choose` names `{key}`, which the sweep does not set");
                 return Err(match wording::nearest(key, &swept) {
                     Some(meant) => wrong(format!("{message}; did you mean `{meant}`?")),
-                    None if swept.is_empty() => wrong(message).help("add a `[sweep]` with it"),
+                    None if swept.is_empty() => wrong(message).help("add it to `[sweep]`"),
                     None => {
                         wrong(message).help(format!("it sets {}", wording::list(&swept, "and")))
                     }
                 });
             }
             ref several => {
-                let message = format!("`choose` names `{key}`, which may be any of several keys");
+                let message =
+                    format!("`choose` names `{key}`, which matches several keys of the sweep");
                 let help = format!("write {}", wording::list(several, "or"));
                 return Err(wrong(message).help(help));
             }
@@ -171,7 +174,7 @@ fn keys(text: &str, point: &PointValues) -> Result<Vec<String>, Fault> {
             .find(|(table, _)| key.starts_with(table));
         if let Some((_, why)) = unjudged {
             let message = format!("`choose` names `{key}`, which {why}");
-            return Err(wrong(message).help("choose keys of `[model]` or `[pretrain]`"));
+            return Err(wrong(message).help("name keys of `[model]` or `[pretrain]` instead"));
         }
         if !found.contains(&key) {
             found.push(key);

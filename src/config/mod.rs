@@ -219,12 +219,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     let is_sound = faults.is_empty();
     let must_show = |figure: &str| is_sound && merged.must_show(figure);
     note(faults, &everywhere);
-    let is_swept_from_outside = merged.is_swept_from_outside();
-    let labels = header.as_ref().map(|header| match is_swept_from_outside {
-        true => labels::applying(&header.labels, &points),
-        false => header.labels.clone(),
-    });
-    let names = Names::of(&labels.unwrap_or_default(), &points, &default_label(path));
+    let names = names(header.as_ref(), &points, merged, path);
     note(names.faults, &everywhere);
     let mut labels = names.labels.into_iter().zip(names.of_values);
     let (mut resolved, mut blockers) = (Vec::new(), Vec::new());
@@ -240,13 +235,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         }
     }
     let is_whole = resolved.len() == points.len();
-    let choice = match (&header, excused.iter().any(|key| key == "sweep")) {
-        (Some(header), false) => {
-            let among = (&points[..], !is_swept_from_outside);
-            Choice::read(header, among, &default_label(path))
-        }
-        _ => Ok(None),
-    };
+    let choice = choice(header.as_ref(), &points, merged, (path, &excused));
     let choice = choice.unwrap_or_else(|fault| {
         note(vec![fault], &everywhere);
         None
@@ -280,6 +269,33 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         choice,
         blockers: place::sorted(blockers),
     })
+}
+
+/// What the points are called.
+fn names(
+    header: Option<&ExperimentHeader>,
+    points: &[PointValues],
+    merged: &Merged,
+    path: &Path,
+) -> Names {
+    let labels = header.map(|header| match merged.is_swept_from_outside() {
+        true => labels::applying(&header.labels, points),
+        false => header.labels.clone(),
+    });
+    Names::of(&labels.unwrap_or_default(), points, &default_label(path))
+}
+
+/// Which points are chosen by validation; of a sweep with faults, none.
+fn choice(
+    header: Option<&ExperimentHeader>,
+    points: &[PointValues],
+    merged: &Merged,
+    (path, excused): (&Path, &[String]),
+) -> Result<Option<Choice>, Fault> {
+    let header = header.filter(|_| !excused.iter().any(|key| key == "sweep"));
+    let must_be_several = !merged.is_swept_from_outside();
+    let read = |header| Choice::read(header, (points, must_be_several), &default_label(path));
+    header.map_or(Ok(None), read)
 }
 
 /// The part of the file that all points share. Rules are checked on what could be read.

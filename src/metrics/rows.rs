@@ -63,11 +63,11 @@ pub struct ChoiceRow {
     pub point: String,
     /// Label of the candidate.
     pub label: String,
-    /// The values that are chosen among: `pretrain.learning_rate = 0.002`.
+    /// Its values of the tuned keys: `pretrain.learning_rate = 0.002`.
     pub values: String,
     /// Name of the measure that it was validated by.
     pub measure: String,
-    /// Its seeds with results.
+    /// Number of seeds with results.
     pub seeds: usize,
     /// `finished` with the results of all seeds, `failed` if the run of a seed failed, otherwise `unfinished`.
     pub state: String,

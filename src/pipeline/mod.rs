@@ -237,7 +237,7 @@ pub fn finish(
     }
     let chosen = experiment.choice.as_ref().map(|choice| Measured {
         points: choice::chosen(choice, &made.choice, &measured.points),
-        choice: Some(choice::in_words(choice, &made.choice)),
+        choice: choice::in_words(choice, &made.choice),
         ..summary::measured(experiment, results)
     });
     (made.figures, made.left_out) = figures::draw(experiment, &measured, chosen.as_ref())?;

@@ -147,7 +147,7 @@ fn has_latents(model: &ModelSpec, what: &str, tokens: usize) -> Result<()> {
     match latents.filter(|&latents| latents < tokens && is_within) {
         None => Ok(()),
         Some(latents) => Err(Error::config(format!(
-            "{what} has {tokens} tokens, of which `model.attention.bottleneck` = {latents} reads the first {latents}"
+            "{what} has {tokens} tokens, but `model.attention.bottleneck` = {latents} reads only the first {latents}"
         ))
         .help(format!("set `model.attention.bottleneck` to {tokens} or more"))),
     }

@@ -7,7 +7,7 @@ use crate::kinds::BrokenRule;
 pub enum Need {
     /// Losses of pretraining.
     Pretraining,
-    /// Validations while pretraining.
+    /// Validations during pretraining.
     Validations,
     /// Documents that pretraining corrupts.
     Corruption,
@@ -43,7 +43,7 @@ impl Need {
         let (why, help) = match self {
             Self::Pretraining => ("no point pretrains", "add `[pretrain]`"),
             Self::Validations => (
-                "no point is validated while it pretrains",
+                "no point is validated during pretraining",
                 "add `validate = {}` to `[pretrain]`",
             ),
             Self::Corruption => (

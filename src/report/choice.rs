@@ -7,7 +7,7 @@ use super::table::{Cell, Field, Table, maybe, words};
 use crate::eval::measures::Measure;
 use crate::kinds::Listed as _;
 use crate::metrics::rows::ChoiceRow;
-use crate::pipeline::summary::choice::{by_group, tried, undecided, winner};
+use crate::pipeline::summary::choice::{by_group, tried, why_undecided, winner};
 
 /// One row per group of candidates; absent without a choice. The score is that of the first measure that was evaluated.
 pub(super) fn table(results: &Results) -> Option<Table> {
@@ -36,11 +36,11 @@ pub(super) fn table(results: &Results) -> Option<Table> {
     let score_title = scored.map_or_else(String::new, |(measure, split)| title(measure, split));
     let fields: [Field<'_, &[ChoiceRow]>; 5] = [
         ("Point", &|group| words(&group[0].group)),
-        ("Chosen", &|group| match winner(group) {
+        ("Chosen values", &|group| match winner(group) {
             Some(row) => words(&row.values),
-            None => words(&format!("nothing: {}", undecided(group))),
+            None => words(format!("none ({})", why_undecided(group))),
         }),
-        ("Best of", &|group| words(&tried(group))),
+        ("Best of", &|group| words(tried(group))),
         (&title(validated, "dev"), &|group| {
             let best = winner(group).and_then(|row| row.validation);
             maybe(best, |best| value(validated, best))

@@ -169,8 +169,8 @@ pub struct ExperimentHeader {
     /// What to draw, by file name. Default: nothing.
     #[serde(default)]
     pub figures: BTreeMap<String, Kinded<FigureKind>>,
-    /// Choice of the best points by validation: `"best of KEY by dev"`, with one or more keys of the sweep, chooses among
-    /// the points that differ in these keys alone. Default: every point stands for itself.
+    /// Which points to keep, by validation: `"best of KEY by dev"`, with one or more keys of the sweep, keeps the best of the
+    /// points that differ only in these keys. Default: all points.
     #[schemars(
         with = "Option<String>",
         regex(pattern = r"^\s*best of \S.* by dev\s*$")

@@ -145,8 +145,11 @@ fn every_experiment_of_the_repository_has_origins_and_is_otherwise_as_loaded() {
                 continue;
             };
             let text = std::fs::read_to_string(file).unwrap();
-            let line = text.lines().nth(line.unwrap() - 1).unwrap();
-            let mut names = setting.key.rsplit('.');
+            // A key may be quoted in either way.
+            let unquoted = |text: &str| text.replace(['\\', '"', '\''], "");
+            let line = unquoted(text.lines().nth(line.unwrap() - 1).unwrap());
+            let key = unquoted(&setting.key);
+            let mut names = key.rsplit('.');
             let name = names.next().unwrap();
             // An axis of whole tables sets every key in them, and so does one of several keys.
             let swept = setting.origin.starts_with("sweep, ");

@@ -353,7 +353,7 @@ fn reported(rules: &mut Rules<'_>, reported: &Reported, measures: &[Named<Measur
     if let Some(name) = names.iter().find(|name| !is_computed(name)) {
         rules.helped(
             &["evaluate.reported", "evaluate.measures"],
-            format!("`evaluate.reported` has a number of {name:?}, which is not measured here"),
+            format!("`evaluate.reported` gives {name:?}, which this experiment does not measure"),
             format!("add {name:?} to `evaluate.measures`"),
         );
     }

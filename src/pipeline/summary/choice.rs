@@ -131,7 +131,7 @@ fn validation(run: &MeasuredRun, measure: &Measure, keep: KeptWeights) -> Result
     let best = |a: &f64, b: &f64| measure.better.cost(*a).total_cmp(&measure.better.cost(*b));
     let kept = match keep {
         KeptWeights::Best => values.min_by(best),
-        KeptWeights::Last => values.last(),
+        KeptWeights::Last => rows.last().map(|row| row.value),
     };
     kept.ok_or_else(|| {
         let path = run.path(&VALIDATION, "");
@@ -180,18 +180,24 @@ pub(crate) fn chosen(
     groups.map(point).collect()
 }
 
-/// `Each point is the best of 4 candidates that differ in pretrain.learning_rate, by token-accuracy on the dev split.`
-pub(crate) fn in_words(choice: &Choice, rows: &[ChoiceRow]) -> String {
-    let numbers: BTreeSet<usize> = by_group(rows).map(<[ChoiceRow]>::len).collect();
+/// `Each point is the best of 4 candidates that differ only in pretrain.learning_rate, chosen by token-accuracy on the dev
+/// split.` Absent if no point has several.
+pub(crate) fn in_words(choice: &Choice, rows: &[ChoiceRow]) -> Option<String> {
+    let mut numbers: BTreeSet<usize> = by_group(rows).map(<[ChoiceRow]>::len).collect();
+    numbers.remove(&1);
     let failed = match rows.iter().filter(|row| row.state == FAILED).count() {
         0 => String::new(),
-        failed => format!("; {failed} failed"),
+        failed => format!("; {failed} candidates failed"),
     };
+    let measure = &rows.first()?.measure;
+    let is_choice = !numbers.is_empty();
     let (numbers, keys) = (joined(numbers, "or"), joined(&choice.keys, "and"));
-    let measure = rows.first().map_or("", |row| &row.measure);
-    format!(
-        "Each point is the best of {numbers} candidates that differ in {keys}, by {measure} on the dev split{failed}."
-    )
+    is_choice.then(|| {
+        format!(
+            "Each point is the best of {numbers} candidates that differ only in {keys}, chosen by {measure} on the dev \
+             split{failed}."
+        )
+    })
 }
 
 /// The rows of each group of candidates.
@@ -204,27 +210,25 @@ pub fn winner(candidates: &[ChoiceRow]) -> Option<&ChoiceRow> {
     candidates.iter().find(|row| row.is_chosen == Some(true))
 }
 
-/// `4 candidates`, or `4 candidates, 1 of which failed`.
+/// `4 candidates`, `4 candidates, 1 of which failed`, or `1 candidate`.
 pub fn tried(candidates: &[ChoiceRow]) -> String {
     let failed = candidates.iter().filter(|row| row.state == FAILED).count();
     match failed {
+        0 if candidates.len() == 1 => "1 candidate".to_owned(),
         0 => format!("{} candidates", candidates.len()),
         failed => format!("{} candidates, {failed} of which failed", candidates.len()),
     }
 }
 
 /// Why none of a group of candidates is chosen.
-pub fn undecided(candidates: &[ChoiceRow]) -> String {
+pub fn why_undecided(candidates: &[ChoiceRow]) -> String {
     let unfinished = candidates
         .iter()
         .filter(|row| row.state == UNFINISHED)
         .count();
     match unfinished {
         0 => "all candidates failed".to_owned(),
-        unfinished => format!(
-            "{unfinished} of {} candidates are not finished",
-            candidates.len()
-        ),
+        unfinished => format!("{unfinished} of {} candidates unfinished", candidates.len()),
     }
 }
 

@@ -180,7 +180,8 @@ impl AccuracyBars {
             return Ok(());
         };
         let (name, low, high) = (self.measure.0.name(), range.start(), range.end());
-        let message = format!("the reported {name} {value} ({source}) is not from {low} to {high}");
+        let message =
+            format!("the reported {name} {value} ({source}) is not between {low} and {high}");
         Err(Error::data(message).help("write 21 % as 0.21"))
     }
 

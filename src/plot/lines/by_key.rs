@@ -24,7 +24,7 @@ pub struct Keys {
     /// not name.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
-    /// A key of the sweep each of whose values has a chart of its own. Default: one chart.
+    /// A key of the sweep; each of its values gets a chart of its own. Default: one chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     panels: Option<String>,
 }
@@ -71,14 +71,19 @@ impl Plot for ByKey {
                 ),
                 ..BrokenRule::new(
                     "kind",
-                    "= \"accuracy-lines\" needs a key that the sweep sets to numbers",
+                    "= \"accuracy-lines\" needs a numeric key of the sweep that `choose` does not name",
                 )
             });
         }
         if let Some(by) = keys.by.as_deref().filter(|by| !points.numbers.contains(by)) {
             let numbers = points.numbers.iter().map(|key| format!("{key:?}"));
             return Some(BrokenRule {
-                help: Some(format!("write {}", joined(numbers, "or"))),
+                help: Some(match points.numbers.is_empty() {
+                    true => {
+                        "sweep a number, such as `model.embed`, or remove the figure".to_owned()
+                    }
+                    false => format!("write {}", joined(numbers, "or")),
+                }),
                 ..BrokenRule::new(
                     "by",
                     format!("= {by:?} is not a key that the sweep sets to numbers"),
@@ -109,7 +114,7 @@ impl Plot for ByKey {
         }
         if figure.panels.is_empty() {
             return Ok(Gathered::Nothing(
-                "no finished point has a value of `measure`".into(),
+                "no finished run has a value of the measure".into(),
             ));
         }
         Ok(Gathered::Figure(Self(figure.sorted())))

@@ -22,9 +22,9 @@ use crate::plot::{Caption, Figure, Gathered, Need, Plot, Points};
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
     /// What the horizontal axis shows: the `"length"` of an example or document, or the `"distance"` in tokens between a
-    /// question and what it asks for.
+    /// query and its answer in the context.
     over: Over,
-    /// A key of the sweep each of whose values has a chart of its own. Default: one chart.
+    /// A key of the sweep; each of its values gets a chart of its own. Default: one chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     panels: Option<String>,
 }
@@ -40,14 +40,14 @@ enum Over {
 /// The figure.
 pub struct ByLength(Lines);
 
-/// With more different lengths than this, they are put into so many bins of equal width.
+/// Above this many distinct lengths, they are put into at most this many bins of equal width.
 const MOST_LENGTHS: usize = 60;
 
 impl Plot for ByLength {
     type Keys = Keys;
 
     const NAME: &'static str = "accuracy-by-length";
-    const SHOWS: &'static str = "accuracy on held-out tokens against the length of an example, or against the distance between a question and what it asks for";
+    const SHOWS: &'static str = "accuracy on held-out tokens against the length of an example, or against the distance between a query and its answer in the context";
     const NEEDS: Need = Need::HeldOutScores;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[super::tests::by_length];
@@ -85,7 +85,7 @@ impl Plot for ByLength {
         let Some((&shortest, &longest)) = lengths.first().zip(lengths.last()) else {
             return Ok(Gathered::Nothing(match keys.over {
                 Over::Length => "no finished run has scored held-out tokens".into(),
-                Over::Distance => "no finished run has scored held-out tokens at a distance".into(),
+                Over::Distance => "no finished run has held-out scores with a distance".into(),
             }));
         };
         let width = match lengths.len() > MOST_LENGTHS {
@@ -102,12 +102,7 @@ impl Plot for ByLength {
             horizontal: keys.over.axis().to_owned(),
             counted: keys.over.counted(),
             notes: (width > 1)
-                .then(|| {
-                    format!(
-                        "Each place on a line is a bin of {width} {}s.",
-                        keys.over.word()
-                    )
-                })
+                .then(|| format!("{width} {}s to a bin.", keys.over.word()))
                 .into_iter()
                 .collect(),
             ..Lines::default()

@@ -21,7 +21,7 @@ use crate::plot::{Caption, Figure, Gathered, Need, Plot, Points};
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
-    /// A key of the sweep each of whose values has a chart of its own. Default: one chart.
+    /// A key of the sweep; each of its values gets a chart of its own. Default: one chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     panels: Option<String>,
 }
@@ -39,8 +39,8 @@ impl Plot for ByStep {
     type Keys = Keys;
 
     const NAME: &'static str = "validation-curves";
-    const SHOWS: &'static str = "the measure of the validations during training against steps";
-    const TITLE: &'static str = "Validation while pretraining";
+    const SHOWS: &'static str = "validation scores during pretraining against steps";
+    const TITLE: &'static str = "Validation during pretraining";
     const NEEDS: Need = Need::Validations;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[super::tests::by_step];
@@ -113,7 +113,7 @@ impl Plot for ByStep {
             }
         }
         if is_shortened {
-            let note = "Steps after which not all seeds were validated are left out.";
+            let note = "Steps at which some seed was not validated are left out.";
             figure.notes.push(note.to_owned());
         }
         Ok(Gathered::Figure(Self(figure)))

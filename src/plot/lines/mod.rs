@@ -38,11 +38,11 @@ pub(super) struct Lines {
     pub(super) measure: Named<Measure>,
     /// What the horizontal axis shows.
     pub(super) horizontal: String,
-    /// Whether few values that span a factor of 4 or more stand on a logarithmic axis, as widths of models should.
+    /// Whether few values that span a factor of 4 or more get a logarithmic axis, as widths of models do.
     pub(super) by_ratio: bool,
     /// One chart each.
     pub(super) panels: Vec<Panel>,
-    /// What the numbers of scored tokens or questions are of, beside a run: ` and length`, or nothing.
+    /// What the `n` of the caption is counted per, besides a run: ` and length`, or nothing.
     pub(super) counted: &'static str,
     /// Further sentences of the caption.
     pub(super) notes: Vec<String>,
@@ -78,7 +78,7 @@ pub(super) struct Spot {
     pub(super) bin: Option<(f64, f64)>,
 }
 
-/// One line of the figure's CSV; accuracies are fractions, other values are in the unit of the measure.
+/// One row of the figure's CSV; accuracies are fractions, other values are in the unit of the measure.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct PlottedRow<'a> {
     /// `mean`, `seed` or `reported`.
@@ -324,7 +324,7 @@ impl Lines {
             ));
         }
         if !self.sources().is_empty() {
-            caption.say("Diamond: reported elsewhere, not measured here; it belongs to the line of the dot in its middle.");
+            caption.say("Diamond: reported elsewhere, not measured here; the dot at its centre has the colour of its line.");
         }
         self.notes.iter().for_each(|note| caption.say(note));
         let headings = self.panels.iter().map(|panel| panel.heading.as_str());

@@ -40,7 +40,7 @@ fn the_best_of_candidates_is_chosen_by_validation_and_scored_apart() {
     .done();
     let plotted = lab.attnlab(&["plot", &file, "--results", &results]).done();
     assert!(
-        plotted.contains("nothing is chosen: 2 of 3 candidates are not finished"),
+        plotted.contains("no candidate chosen: 2 of 3 candidates unfinished"),
         "{plotted}"
     );
     assert!(
@@ -52,7 +52,7 @@ fn the_best_of_candidates_is_chosen_by_validation_and_scored_apart() {
     assert_eq!(said.code, 4, "{}", said.err);
     let out = &said.out;
     assert!(
-        out.contains(" on the dev split the best of 3 candidates, 1 of which failed"),
+        out.contains(", the best of 3 candidates, 1 of which failed (token-accuracy "),
         "{out}"
     );
     assert_eq!(

@@ -84,7 +84,7 @@ fn a_made_task_that_does_not_fit_is_refused_by_name() {
         ),
         (
             "model.attention={ kind = \"perceiver\", bottleneck = 8 }",
-            "an example of \"parity\" has 11 tokens, of which `model.attention.bottleneck` = 8 reads the first 8",
+            "an example of \"parity\" has 11 tokens, but `model.attention.bottleneck` = 8 reads only the first 8",
         ),
         (
             "data.longest_held_out=6",

@@ -277,12 +277,12 @@ fn what_cannot_be_is_refused_in_one_line_before_anything_is_written() {
     }
 }
 
-/// As the manual tells it, in "From a text and a table to a report", with fewer villages and epochs.
+/// As the manual tells it, in "From your own text to a report", with fewer villages and epochs.
 #[test]
 fn the_experiment_of_the_manual_goes_from_a_text_to_a_report() {
     let manual = read(&Path::new(REPOSITORY).join("experiments/README.md"));
     let (_, section) = manual
-        .split_once("## From a text and a table to a report")
+        .split_once("## From your own text to a report")
         .expect("the section");
     let (_, toml) = section.split_once("```toml\n").expect("a TOML");
     let (toml, _) = toml.split_once("```").expect("its end");
@@ -290,7 +290,7 @@ fn the_experiment_of_the_manual_goes_from_a_text_to_a_report() {
     let lab = Lab::new();
     let base = read(&Path::new(REPOSITORY).join("experiments/base/text.toml"));
     lab.write("experiments/base/text.toml", base);
-    let file = lab.write("experiments/villages.toml", toml.to_owned());
+    let file = lab.write("experiments/villages.toml", toml);
     let (mut text, mut tables) = (String::new(), ["question\tanswer\n"; 2].map(str::to_owned));
     for (i, name) in ["Ashby", "Bexham", "Culford", "Denley", "Elsworth", "Farton"]
         .iter()
