@@ -221,7 +221,7 @@ fn impossible_counts_are_refused() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "error: reported accuracy 21 (paper) is not a fraction of 0 to 1\n  help: write 21 % as 0.21"
+        "error: the reported exact-match 21 (paper) is not between 0 and 1\n  help: write 21 % as 0.21"
     );
 }
 
