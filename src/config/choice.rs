@@ -7,19 +7,19 @@ use super::labels::Names;
 use super::layers::Fault;
 use super::point::{Point, decides};
 use super::schema::{ExperimentHeader, Labels, Settings, ValidateSpec};
-use super::sweep::PointValues;
+use super::sweep::{PointValues, overlap};
 use super::wording;
 use crate::kinds::Listed as _;
 
 /// The key of a choice.
 const CHOOSE: &str = "choose";
 
-/// Keys that a validation during pretraining cannot judge, each with the reason.
+/// Tables whose keys validation during pretraining cannot judge, each with the reason.
 const UNJUDGED: [(&str, &str); 4] = [
-    ("data.", "changes the data that validation scores"),
-    ("pretrain.validate.", "changes how validation scores"),
-    ("finetune.", "takes effect only after validation"),
-    ("evaluate.", "takes effect only after validation"),
+    ("data", "changes the data that validation scores"),
+    ("pretrain.validate", "changes how validation scores"),
+    ("finetune", "takes effect only after validation"),
+    ("evaluate", "takes effect only after validation"),
 ];
 
 /// What is chosen, and among which points.
@@ -42,10 +42,11 @@ pub struct Candidates {
 
 impl Choice {
     /// The choice of a file, if it has one, laid out over its sweep; `experiment` is what the chosen point is called if all
-    /// points are candidates. Unless the sweep was set from outside the file, there `must_be` several of one point.
+    /// points are candidates. A sweep that is the file's own must have several candidates for some point; one set from outside,
+    /// as by `--set`, may leave one each.
     pub(super) fn read(
         header: &ExperimentHeader,
-        (sweep, must_be): (&[PointValues], bool),
+        (sweep, is_own): (&[PointValues], bool),
         experiment: &str,
     ) -> Result<Option<Self>, Fault> {
         let Some(text) = &header.choose else {
@@ -65,7 +66,7 @@ impl Choice {
             groups[group].1.push(i);
         }
         let (shared, points): (Vec<PointValues>, Vec<Vec<usize>>) = groups.into_iter().unzip();
-        if must_be && points.iter().all(|candidates| candidates.len() == 1) {
+        if is_own && points.iter().all(|candidates| candidates.len() == 1) {
             let keys = wording::list(&keys.iter().map(String::as_str).collect::<Vec<_>>(), "and");
             let message =
                 format!("`choose` has nothing to choose from: no two points differ only in {keys}");
@@ -169,9 +170,7 @@ fn keys(text: &str, point: &PointValues) -> Result<Vec<String>, Fault> {
                 return Err(wrong(message).help(help));
             }
         };
-        let unjudged = UNJUDGED
-            .into_iter()
-            .find(|(table, _)| key.starts_with(table));
+        let unjudged = UNJUDGED.into_iter().find(|(table, _)| overlap(&key, table));
         if let Some((_, why)) = unjudged {
             let message = format!("`choose` names `{key}`, which {why}");
             return Err(wrong(message).help("name keys of `[model]` or `[pretrain]` instead"));

@@ -293,8 +293,8 @@ fn choice(
     (path, excused): (&Path, &[String]),
 ) -> Result<Option<Choice>, Fault> {
     let header = header.filter(|_| !excused.iter().any(|key| key == "sweep"));
-    let must_be_several = !merged.is_swept_from_outside();
-    let read = |header| Choice::read(header, (points, must_be_several), &default_label(path));
+    let is_own = !merged.is_swept_from_outside();
+    let read = |header| Choice::read(header, (points, is_own), &default_label(path));
     header.map_or(Ok(None), read)
 }
 

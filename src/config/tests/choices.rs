@@ -217,6 +217,13 @@ fn invalid_choices_are_reported_in_one_line() {
         ),
         (
             text(
+                "best of data by dev",
+                "'data' = [{ kind = 'parity' }, { kind = 'even-pairs' }]",
+            ),
+            "`choose` names `data`, which changes the data that validation scores",
+        ),
+        (
+            text(
                 choose,
                 &format!(
                     "{KINDS_AND_RATES}\n'pretrain.validate.measure' = ['loss', 'token-accuracy']"
