@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde::de::DeserializeOwned;
 
@@ -13,7 +13,7 @@ use crate::eval::measures::Measure;
 use crate::kinds::Named;
 
 /// The finished runs of an experiment. Tables and figures are made from this and the CSV files that it names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Measured {
     /// The experiment's name, such as `birthplace/vanilla`.
     pub name: String,
@@ -29,7 +29,7 @@ pub struct Measured {
     pub measure: Named<Measure>,
     /// Hardware on which training steps were timed: `Some CPU, 2 threads`. Read from the provenance of all runs,
     /// which few figures need, when it is first asked for.
-    pub timed_on: LazyLock<String, Box<dyn FnOnce() -> String + Send>>,
+    pub timed_on: Arc<LazyLock<String, Box<dyn FnOnce() -> String + Send>>>,
     /// Whether the file names its points.
     pub has_labels: bool,
     /// How its points were chosen among candidates, for captions; `None` if they were not.

@@ -238,7 +238,7 @@ pub fn finish(
     let chosen = experiment.choice.as_ref().map(|choice| Measured {
         points: choice::chosen(choice, &made.choice, &measured.points),
         choice: choice::in_words(choice, &made.choice),
-        ..summary::measured(experiment, results)
+        ..measured.clone()
     });
     (made.figures, made.left_out) = figures::draw(experiment, &measured, chosen.as_ref())?;
     Ok(made)

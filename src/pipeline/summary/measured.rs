@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use crate::config::schema::Settings;
 use crate::config::{Experiment, Point, decides};
@@ -57,7 +57,7 @@ pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
         origin: origin(experiment),
         splits: splits(experiment),
         measure: measure(experiment),
-        timed_on: LazyLock::new(Box::new(move || machines(&runs))),
+        timed_on: Arc::new(LazyLock::new(Box::new(move || machines(&runs)))),
         has_labels: !experiment.labels.is_empty(),
         choice: None,
         exploration: exploration(experiment),

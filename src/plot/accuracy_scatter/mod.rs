@@ -93,7 +93,7 @@ impl Plot for AccuracyScatter {
 
     fn origin(keys: &Keys, measured: &Measured) -> String {
         let timed = || {
-            let machines = &*measured.timed_on;
+            let machines = &**measured.timed_on;
             format!(" Times were measured during the runs, on {machines}.")
         };
         let timed = (keys.x == STEP_MS).then(timed);

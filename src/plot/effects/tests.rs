@@ -344,7 +344,7 @@ fn measured(folder: &std::path::Path, values: [Option<f64>; 4]) -> Measured {
         origin: "sweep".to_owned(),
         splits: "dev".to_owned(),
         measure: Named::default(),
-        timed_on: std::sync::LazyLock::new(Box::new(String::new)),
+        timed_on: std::sync::Arc::new(std::sync::LazyLock::new(Box::new(String::new))),
         has_labels: false,
         choice: None,
         exploration: None,
