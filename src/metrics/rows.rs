@@ -146,10 +146,9 @@ impl MeasureRow {
 
     /// The value with its interval.
     pub fn estimate(&self) -> Estimate {
-        let interval = self.low_95.zip(self.high_95).zip(self.interval);
         Estimate {
             value: self.value,
-            interval: interval.map(|((low, high), kind)| Interval { low, high, kind }),
+            interval: Interval::of_columns(self.low_95, self.high_95, self.interval),
         }
     }
 }

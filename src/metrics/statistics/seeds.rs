@@ -36,6 +36,16 @@ impl Interval {
             None => (None, None, None),
         }
     }
+
+    /// The same back from these columns; `None` where any is empty.
+    pub fn of_columns(
+        low: Option<f64>,
+        high: Option<f64>,
+        kind: Option<IntervalKind>,
+    ) -> Option<Self> {
+        let (low, high, kind) = (low?, high?, kind?);
+        Some(Self { low, high, kind })
+    }
 }
 
 /// The value of one run, with its interval over the questions.

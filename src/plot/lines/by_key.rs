@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Line, Lines, Names, Panel, Spot};
+use super::{Lines, Names, Spot};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::kinds::{BrokenRule, Named, joined};
@@ -30,7 +30,7 @@ pub struct Keys {
 }
 
 /// The figure.
-pub struct ByKey(Lines);
+pub struct ByKey(pub(super) Lines);
 
 impl Plot for ByKey {
     type Keys = Keys;
@@ -151,33 +151,4 @@ fn spot(point: &MeasuredPoint, x: f64, rows: &[MeasureRow]) -> Option<Spot> {
         reported: reported.map(|row| (row.value, row.detail.clone().unwrap_or_default())),
         bin: None,
     })
-}
-
-impl Lines {
-    /// Adds a place to a line of a chart, either of which may be new.
-    pub(super) fn add(&mut self, heading: String, label: String, spot: Spot) {
-        let panels = &mut self.panels;
-        let at = panels.iter().position(|panel| panel.heading == heading);
-        let at = at.unwrap_or_else(|| {
-            let lines = vec![];
-            panels.push(Panel { heading, lines });
-            panels.len() - 1
-        });
-        let lines = &mut panels[at].lines;
-        let at = lines.iter().position(|line| line.label == label);
-        let at = at.unwrap_or_else(|| {
-            let spots = vec![];
-            lines.push(Line { label, spots });
-            lines.len() - 1
-        });
-        lines[at].spots.push(spot);
-    }
-
-    /// With every line from left to right.
-    pub(super) fn sorted(mut self) -> Self {
-        for line in self.panels.iter_mut().flat_map(|panel| &mut panel.lines) {
-            line.spots.sort_by(|a, b| a.x.total_cmp(&b.x));
-        }
-        self
-    }
 }

@@ -38,7 +38,7 @@ enum Over {
 }
 
 /// The figure.
-pub struct ByLength(Lines);
+pub struct ByLength(pub(super) Lines);
 
 /// Above this many distinct lengths, they are put into at most this many bins of equal width.
 const MOST_LENGTHS: usize = 60;
@@ -92,10 +92,6 @@ impl Plot for ByLength {
             true => (longest + 1 - shortest).div_ceil(MOST_LENGTHS),
             false => 1,
         };
-        let bin = |length: usize| {
-            let first = shortest + (length - shortest) / width * width;
-            (first as f64, (first + width - 1) as f64)
-        };
         let names = Names::of(&measured.points, None, keys.panels.as_deref());
         let mut figure = Lines {
             measure: Named(&TOKEN_ACCURACY),
@@ -108,11 +104,11 @@ impl Plot for ByLength {
             ..Lines::default()
         };
         for (point, runs) in at_points {
-            for spot in spots(&runs, &bin) {
+            for spot in spots(&runs, shortest, width) {
                 figure.add(names.panel(point), names.line(point), spot);
             }
         }
-        Ok(Gathered::Figure(Self(figure.sorted())))
+        Ok(Gathered::Figure(Self(figure)))
     }
 
     fn draw(&self, caption: Caption) -> Result<Figure> {
@@ -170,39 +166,36 @@ fn counts(point: &MeasuredPoint, run: &MeasuredRun, over: Over) -> Result<Counts
     Ok(counts)
 }
 
-/// The places of a line: the runs of a point in each bin.
-fn spots(runs: &[(u64, Counts)], bin: &dyn Fn(usize) -> (f64, f64)) -> Vec<Spot> {
-    let mut spots: Vec<Spot> = vec![];
+/// The places of a line: the runs of a point in bins of this width, from the shortest length on.
+fn spots(runs: &[(u64, Counts)], shortest: usize, width: usize) -> Vec<Spot> {
+    let mut bins: BTreeMap<usize, Vec<SeedValue>> = BTreeMap::new();
     for (seed, counts) in runs {
-        let mut bins: Vec<((f64, f64), usize, usize)> = vec![];
-        for (&length, &(right, scored)) in counts {
-            let ends = bin(length);
-            match bins.last_mut().filter(|bin| bin.0 == ends) {
-                Some(bin) => (bin.1, bin.2) = (bin.1 + right, bin.2 + scored),
-                None => bins.push((ends, right, scored)),
-            }
+        let mut binned = Counts::new();
+        for (length, (right, scored)) in counts {
+            let first = shortest + (length - shortest) / width * width;
+            let (all_right, all_scored) = binned.entry(first).or_default();
+            *all_right += right;
+            *all_scored += scored;
         }
-        for ((first, last), correct, questions) in bins {
-            let x = (first + last) / 2.0;
-            let Some(estimate) = Estimate::of_counts(correct, questions) else {
-                continue;
-            };
-            let run = SeedValue {
+        for (first, (correct, questions)) in binned {
+            let run = Estimate::of_counts(correct, questions).map(|estimate| SeedValue {
                 seed: *seed,
                 questions,
                 correct: Some(correct),
                 estimate,
-            };
-            match spots.iter_mut().find(|spot| spot.x == x) {
-                Some(spot) => spot.runs.push(run),
-                None => spots.push(Spot {
-                    x,
-                    runs: vec![run],
-                    reported: None,
-                    bin: (first < last).then_some((first, last)),
-                }),
-            }
+            });
+            bins.entry(first).or_default().extend(run);
         }
     }
-    spots
+    let spot = |(first, runs): (usize, Vec<SeedValue>)| {
+        let (first, last) = (first as f64, (first + width - 1) as f64);
+        let spot = Spot {
+            x: (first + last) / 2.0,
+            runs,
+            reported: None,
+            bin: (first < last).then_some((first, last)),
+        };
+        (!spot.runs.is_empty()).then_some(spot)
+    };
+    bins.into_iter().filter_map(spot).collect()
 }

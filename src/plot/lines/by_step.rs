@@ -27,7 +27,7 @@ pub struct Keys {
 }
 
 /// The figure.
-pub struct ByStep(Lines);
+pub struct ByStep(pub(super) Lines);
 
 /// The validations of a point: those of each seed, by step.
 type Validations<'a> = (
@@ -125,14 +125,13 @@ impl Plot for ByStep {
 }
 
 fn value(seed: u64, row: &ValidationRow) -> SeedValue {
-    let interval = row.low_95.zip(row.high_95).zip(row.interval);
     SeedValue {
         seed,
         questions: row.count,
         correct: None,
         estimate: Estimate {
             value: row.value,
-            interval: interval.map(|((low, high), kind)| Interval { low, high, kind }),
+            interval: Interval::of_columns(row.low_95, row.high_95, row.interval),
         },
     }
 }

@@ -113,6 +113,33 @@ const MOST_TICKS: usize = 8;
 const MOST_PANELS: usize = 12;
 
 impl Lines {
+    /// Adds a place to a line of a chart, either of which may be new.
+    fn add(&mut self, heading: String, label: String, spot: Spot) {
+        let panels = &mut self.panels;
+        let at = panels.iter().position(|panel| panel.heading == heading);
+        let at = at.unwrap_or_else(|| {
+            let lines = vec![];
+            panels.push(Panel { heading, lines });
+            panels.len() - 1
+        });
+        let lines = &mut panels[at].lines;
+        let at = lines.iter().position(|line| line.label == label);
+        let at = at.unwrap_or_else(|| {
+            let spots = vec![];
+            lines.push(Line { label, spots });
+            lines.len() - 1
+        });
+        lines[at].spots.push(spot);
+    }
+
+    /// With every line from left to right.
+    fn sorted(mut self) -> Self {
+        for line in self.panels.iter_mut().flat_map(|panel| &mut panel.lines) {
+            line.spots.sort_by(|a, b| a.x.total_cmp(&b.x));
+        }
+        self
+    }
+
     /// Draws the charts with a caption.
     ///
     /// # Errors

@@ -6,25 +6,6 @@ use crate::metrics::measured::MeasuredPoint;
 use crate::plot::tests::drawn;
 use crate::plot::tests::gallery::{self, Label, chance, runs};
 
-impl crate::plot::Plot for Lines {
-    type Keys = crate::plot::NoKeys;
-    const NAME: &'static str = "lines";
-    const SHOWS: &'static str = "";
-    const NEEDS: crate::plot::Need = crate::plot::Need::ModelScores;
-    const EXAMPLES: &'static [gallery::Example] = &[];
-
-    fn gather(
-        _: &Self::Keys,
-        _: &crate::metrics::measured::Measured,
-    ) -> Result<crate::plot::Gathered<Self>> {
-        unreachable!("the kinds of figures gather")
-    }
-
-    fn draw(&self, caption: Caption) -> Result<Figure> {
-        Lines::draw(self, caption)
-    }
-}
-
 fn lines(
     points: usize,
     label: Label<'_>,
@@ -62,7 +43,7 @@ pub fn by_width(points: usize, label: Label<'_>) -> Figure {
         ],
         ..Lines::default()
     };
-    drawn(&figure, "A figure of lines")
+    drawn(&ByKey(figure), "A figure of lines")
 }
 
 /// A measure without an upper end, of three seeds, in as many charts as there are points.
@@ -81,7 +62,7 @@ pub fn losses_in_panels(points: usize, label: Label<'_>) -> Figure {
         panels: (0..points).map(panel).collect(),
         ..Lines::default()
     };
-    drawn(&figure, "A figure of losses")
+    drawn(&ByKey(figure), "A figure of losses")
 }
 
 /// Sixty lengths, with bands where there are few lines.
@@ -93,35 +74,29 @@ pub fn by_length(points: usize, label: Label<'_>) -> Figure {
             .into_iter()
             .collect()
     };
-    let mut lines = lines(points, label, &lengths, &right);
-    lines
-        .iter_mut()
-        .flat_map(|line| &mut line.spots)
-        .for_each(|spot| spot.reported = None);
+    let lines = lines(points, label, &lengths, &right);
+    let figure = one_chart("length (tokens)", lines);
+    drawn(&ByLength(figure), "A figure of lengths")
+}
+
+/// Lines without reported numbers.
+fn one_chart(horizontal: &str, mut lines: Vec<Line>) -> Lines {
+    let spots = lines.iter_mut().flat_map(|line| &mut line.spots);
+    spots.for_each(|spot| spot.reported = None);
     let heading = String::new();
-    let figure = Lines {
-        horizontal: "length (tokens)".to_owned(),
+    Lines {
+        horizontal: horizontal.to_owned(),
         panels: vec![Panel { heading, lines }],
         ..Lines::default()
-    };
-    drawn(&figure, "A figure of lengths")
+    }
 }
 
 /// A validation every 250 steps, of two seeds.
 pub fn by_step(points: usize, label: Label<'_>) -> Figure {
     let steps: Vec<f64> = (1..=8).map(|i| 250.0 * f64::from(i)).collect();
-    let mut lines = lines(points, label, &steps, &|i, j| runs(i + j, points + 9, 2));
-    lines
-        .iter_mut()
-        .flat_map(|line| &mut line.spots)
-        .for_each(|spot| spot.reported = None);
-    let heading = String::new();
-    let figure = Lines {
-        horizontal: "optimiser step (pretrain)".to_owned(),
-        panels: vec![Panel { heading, lines }],
-        ..Lines::default()
-    };
-    drawn(&figure, "A figure of validations")
+    let lines = lines(points, label, &steps, &|i, j| runs(i + j, points + 9, 2));
+    let figure = one_chart("optimiser step (pretrain)", lines);
+    drawn(&ByStep(figure), "A figure of validations")
 }
 
 fn point(values: &[(&str, &str)], names: &[(&str, &str)]) -> MeasuredPoint {
