@@ -1,12 +1,15 @@
 //! What every chart has around its plot area: title, legend, vertical axis, caption.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::canvas::{Canvas, Point, Type, paint};
 use super::chart::Chart;
 use super::fonts::{self, Face};
 use super::theme::{
-    BLACK, Ink, LINE_HEIGHT, MARGIN, Pen, SMALL_SIZE, Stroke, TEXT_SIZE, TITLE_SIZE, WIDTH,
+    BLACK, Ink, LINE_HEIGHT, MARGIN, Pen, REPORTED, SMALL_SIZE, Stroke, TEXT_SIZE, TITLE_SIZE,
+    WIDTH,
 };
 use super::{Caption, Figure, text};
 use crate::error::Result;
@@ -156,6 +159,16 @@ pub(super) fn draw_lines(
 }
 
 impl Mark {
+    /// The entries of a legend for numbers reported elsewhere, one for each source.
+    pub(super) fn reported(sources: BTreeSet<&str>) -> impl Iterator<Item = (Self, String)> {
+        let words = |source: &str| match source {
+            "" => "reported".to_owned(),
+            source => format!("reported ({source})"),
+        };
+        let entry = move |source| (Self::Diamond(REPORTED), words(source));
+        sources.into_iter().map(entry)
+    }
+
     fn draw(self, canvas: &mut Canvas<'_>, (x, baseline): Point) -> Result<()> {
         let y = baseline - TEXT_SIZE * 0.34;
         let (middle, end) = (x + MARK_WIDTH / 2.0 - 4.0, x + MARK_WIDTH - 8.0);

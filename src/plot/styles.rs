@@ -1,7 +1,7 @@
 //! Colours, dashes and widths that distinguish curves by their names.
 
-use crate::plot::PointSubset;
 use crate::plot::theme::{DISTINCT, GREY, Pen, REPORTED, Stroke, distinct};
+use crate::plot::{Mark, PointLabels, PointSubset};
 
 /// Widths of the curves, in px: they get thinner, so that a curve does not hide the one beneath it.
 const WIDEST: f64 = 3.6;
@@ -42,6 +42,30 @@ pub(super) fn styles(names: &[(&str, bool)], shown: &PointSubset) -> Vec<Style> 
         }
     };
     names.iter().enumerate().map(style).collect()
+}
+
+/// The legend of curves with a style of their own, and of reported ones; a blank name has no entry.
+pub(super) fn legend(names: &PointLabels, styles: &[Style]) -> Vec<(Mark, String)> {
+    let entry = |(name, style): (&String, &Style)| {
+        let width = style.pen.width.max(2.0);
+        let mark = match style.is_reported {
+            true => Mark::Diamond(style.pen.ink),
+            false => Mark::Line(Pen { width, ..style.pen }),
+        };
+        let is_shown = (style.is_own || style.is_reported) && !name.trim().is_empty();
+        is_shown.then(|| (mark, name.clone()))
+    };
+    names.iter().zip(styles).filter_map(entry).collect()
+}
+
+/// The sentence of a caption about curves without a style of their own; absent if all have one.
+pub(super) fn coloured(shown: &PointSubset, all: usize) -> Option<String> {
+    let own_look = shown.points.len();
+    (own_look < all).then(|| {
+        format!(
+            "Coloured: {own_look} of {all} curves, evenly spread over the sweep; grey: the others."
+        )
+    })
 }
 
 /// Which curves get a style of their own: all, or as many as there are styles.

@@ -1,14 +1,12 @@
 //! What vertical and horizontal bars have in common: their marks, and what those mean.
 
-use std::collections::BTreeSet;
-
 use super::{AccuracyBars, Bar};
 use crate::error::Result;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Canvas, Point};
 use crate::plot::chart::Chart;
 use crate::plot::page::Mark;
-use crate::plot::theme::{BASELINE, BLACK, OURS, Pen, REPORTED, WHITE};
+use crate::plot::theme::{BASELINE, BLACK, OURS, Pen, WHITE};
 
 /// Radius of a reported number's diamond, in px.
 pub(super) const DIAMOND: f64 = 6.5;
@@ -141,14 +139,8 @@ pub(super) fn legend(figure: &AccuracyBars, constant: &str) -> Vec<(Mark, String
         ],
         false => vec![bar("ours, one run")],
     };
-    let sources: BTreeSet<&str> = figure.reported().map(|(_, source)| source).collect();
-    legend.extend(sources.into_iter().map(|source| {
-        let label = match source {
-            "" => "reported".to_owned(),
-            source => format!("reported ({source})"),
-        };
-        (Mark::Diamond(REPORTED), label)
-    }));
+    let sources = figure.reported().map(|(_, source)| source);
+    legend.extend(Mark::reported(sources.collect()));
     let baseline = figure.baseline.iter();
     legend.extend(baseline.map(|_| (Mark::Line(Pen::dashed(BASELINE)), constant.to_owned())));
     legend

@@ -9,12 +9,12 @@ use crate::metrics::measured::{Measured, PointRows};
 use crate::metrics::rows::CurveRow;
 use crate::plot::axis::ends;
 use crate::plot::chart::Grid;
-use crate::plot::styles::{Style, styles, told_apart};
+use crate::plot::styles::{self, Style};
 use crate::plot::text::{plural, significant};
 use crate::plot::theme::{BLACK, Pen, SMALL_SIZE, TEXT_SIZE};
 use crate::plot::{
-    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Need, NoKeys, Page, Plot, Point,
-    PointLabels, PointSubset, Type,
+    Axis, Canvas, Caption, Chart, Figure, Gathered, Need, NoKeys, Page, Plot, Point, PointLabels,
+    PointSubset, Type,
 };
 
 /// Curves of an exploration.
@@ -78,19 +78,10 @@ impl Plot for ExplorationCurves {
     fn draw(&self, caption: Caption) -> Result<Figure> {
         let names = self.names();
         let called = PointLabels::of(names.iter().map(|(name, _)| *name));
-        let shown = told_apart(names.len());
-        let styles = styles(&names, &shown);
-        let entry = |(name, style): (&String, &Style)| {
-            let width = style.pen.width.max(2.0);
-            let mark = match style.is_reported {
-                true => Mark::Diamond(style.pen.ink),
-                false => Mark::Line(Pen { width, ..style.pen }),
-            };
-            (style.is_own || style.is_reported).then(|| (mark, name.clone()))
-        };
-        let legend = called.iter().zip(&styles).filter_map(entry);
+        let shown = styles::told_apart(names.len());
+        let styles = styles::styles(&names, &shown);
         let caption = self.explained(caption, &called, &shown);
-        let page = Page::new(caption, legend.collect());
+        let page = Page::new(caption, styles::legend(&called, &styles));
         let grid = Grid::of(self.panels.len(), 0.0);
         let xs = self.curves().flat_map(|(_, curve)| &curve.points);
         let (low, high) = ends(xs.map(|point| point.0));
@@ -206,10 +197,8 @@ impl ExplorationCurves {
     }
 
     fn explained(&self, mut caption: Caption, names: &PointLabels, shown: &PointSubset) -> Caption {
-        if shown.points.len() < names.iter().count() {
-            let (own_look, all) = (shown.points.len(), names.iter().count());
-            caption.say(format!("Coloured: {own_look} of {all} curves, evenly spread over the sweep; grey: the others."));
-        }
+        let coloured = styles::coloured(shown, names.iter().count());
+        coloured.into_iter().for_each(|words| caption.say(words));
         if self.curves().any(|(_, curve)| !curve.ranges.is_empty()) {
             caption
                 .say("Marks are medians over the samples, whiskers span the middle 90 % of them.");
@@ -377,7 +366,11 @@ mod tests {
     #[test]
     fn the_caption_says_what_is_not_seen() {
         let caption = figure()
-            .explained(Caption::default(), &PointLabels::default(), &told_apart(0))
+            .explained(
+                Caption::default(),
+                &PointLabels::default(),
+                &styles::told_apart(0),
+            )
             .finish();
         assert!(caption.contains("1 value of 0 cannot stand"), "{caption}");
         assert!(caption.contains("rounding"), "{caption}");

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::axis::{Axis, Ticks, ends};
 use super::chart::Grid;
 use super::seed_values::{self, SeedValue};
-use super::styles::{Style, styles, told_apart};
+use super::styles::{self, Style};
 use super::text::shorten;
-use super::theme::{BLACK, LINE_HEIGHT, Pen, REPORTED, SMALL_SIZE, TEXT_SIZE, WHITE};
+use super::theme::{BLACK, LINE_HEIGHT, REPORTED, SMALL_SIZE, TEXT_SIZE, WHITE};
 use super::{
     Canvas, Caption, Chart, Figure, Mark, Page, Point, PointLabels, PointSubset, Points, Type,
     fonts, quantity,
@@ -148,11 +148,13 @@ impl Lines {
         self.check()?;
         let names = self.names();
         let called = PointLabels::of(names.iter().map(|(name, _)| *name));
-        let coloured = told_apart(names.len());
-        let styles = styles(&names, &coloured);
+        let coloured = styles::told_apart(names.len());
+        let styles = styles::styles(&names, &coloured);
         let shown = PointSubset::of(self.panels.len(), MOST_PANELS);
         let caption = self.explained(caption, (&called, &coloured), &shown);
-        let page = Page::new(caption, self.legend(&called, &styles));
+        let mut legend = styles::legend(&called, &styles);
+        legend.extend(Mark::reported(self.sources()));
+        let page = Page::new(caption, legend);
         let is_single = self.panels.len() < 2;
         let grid = Grid::of(shown.points.len(), if is_single { 0.0 } else { HEADING });
         let (across, ticks) = self.across(grid.width() - 100.0);
@@ -216,23 +218,6 @@ impl Lines {
             }
         }
         names
-    }
-
-    fn legend(&self, called: &PointLabels, styles: &[Style]) -> Vec<(Mark, String)> {
-        let entry = |(name, style): (&String, &Style)| {
-            let pen = Pen {
-                width: style.pen.width.max(2.0),
-                ..style.pen
-            };
-            let is_named = style.is_own && !name.trim().is_empty();
-            is_named.then(|| (Mark::Line(pen), name.clone()))
-        };
-        let lines = called.iter().zip(styles).filter_map(entry);
-        let reported = self.sources().into_iter().map(|source| {
-            let words = format!("reported ({source})");
-            (Mark::Diamond(REPORTED), words)
-        });
-        lines.chain(reported).collect()
     }
 
     /// Where numbers were reported.
@@ -344,12 +329,8 @@ impl Lines {
         self.intervals()
             .into_iter()
             .for_each(|words| caption.say(words));
-        let (own_look, all) = (coloured.points.len(), names.iter().count());
-        if own_look < all {
-            caption.say(format!(
-                "Coloured: {own_look} of {all} lines, evenly spread over the sweep; grey: the others."
-            ));
-        }
+        let coloured = styles::coloured(coloured, names.iter().count());
+        coloured.into_iter().for_each(|words| caption.say(words));
         if !self.sources().is_empty() {
             caption.say("Diamond: reported elsewhere, not measured here; the dot at its centre has the colour of its line.");
         }
