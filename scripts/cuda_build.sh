@@ -152,6 +152,8 @@ END
 echo "== attnlab for compute capability $capability"
 rm -f "$messages"
 build build --bin attnlab
+# The machine with the GPU has no cargo.
+LD_LIBRARY_PATH=$work/stubs "$(built attnlab)" compile experiments
 [ "$tests" = no ] || build test --lib --no-run
 
 # 5. What must travel: the program, what it can do without, and the sources that dfdx compiles at run time, with

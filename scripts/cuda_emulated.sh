@@ -48,5 +48,5 @@ export CUDA_COMPUTE_CAP=900
 export CUDA_PATH=$emulator PATH=$emulator/bin:$PATH EMULATED_GPU_CACHE=$emulator/kernels
 export LD_LIBRARY_PATH=$emulator/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 # Emulation takes most of the time, so attnlab itself is compiled without optimisation, which is quicker.
-[ $# -gt 0 ] || set -- cargo test --locked --features cuda --config 'profile.dev.package.attnlab.opt-level=0' --lib cuda
+[ $# -gt 0 ] || set -- cargo test --locked --features cuda --config 'profile.dev.package.attnlab-library.opt-level=0' --lib cuda
 exec "$@"

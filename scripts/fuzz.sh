@@ -22,9 +22,8 @@ command -v c++ >/dev/null || {
     exit 1
 }
 
-# The versions of the program itself, and few of its slow models.
+# The versions of the program itself.
 cp Cargo.lock tests/fuzz/Cargo.lock
-export ATTNLAB_SHAPES=experiments/quickstart.toml
 # The parsers have no unsafe code, so there is nothing for a sanitizer to find.
 options=(--fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none)
 

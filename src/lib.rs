@@ -42,12 +42,11 @@
 //!
 //! # From a TOML to a compiled shape
 //!
-//! The build script (`src/model/build_shapes.rs`) reads every file under `experiments/`, resolves
-//! base and sweep with the same code as [`config`], and writes one `shape!` line per distinct shape;
-//! [`model::registry`] says what such a line means. Widths of the stream and of the MLP, vocabulary and
-//! context are constants; layers, heads, what attention computes, and the number of tokens in a batch are not.
-//! A shape that is not compiled in is refused with the nearest ones; saving it in a TOML under `experiments/`
-//! and `cargo run` adds it.
+//! Widths of the stream and of the MLP, vocabulary and context are constants; layers, heads, what attention computes,
+//! and the number of tokens in a batch are not. This library is compiled without any such shape. The program, a package of
+//! its own (`main.rs`), instantiates one [`model::registry::Compiled`] for each shape in the file `shapes.txt` beside it,
+//! which its build script (`build_shapes.rs`) reads. When a command needs a shape that is not there, `commands::compile` adds
+//! it to that file, has cargo build the program, and the new program goes on with the command.
 //!
 //! # Invariants
 //!
@@ -86,6 +85,9 @@
 //! data goes, `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress
 //! as wide as `console` says the terminal is, `signal-hook` hears the user; `jiff` and `sysinfo` tell
 //! time and machine to the provenance, and `sysinfo` whether the holder of a lock is still running.
+
+/// The folder of the sources that the library is built from; on another machine it may not exist.
+pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 pub mod bench;
 pub mod cli;

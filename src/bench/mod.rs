@@ -26,7 +26,6 @@ use crate::metrics::statistics::quantile;
 use crate::model::Start;
 use crate::model::parts::PartTimes;
 use crate::model::registry::{self, Compiled};
-use crate::pipeline::preflight;
 use crate::progress::Progress;
 use report::{Benchmark, Decode, Part, Percentiles, Step};
 use steps::{TimedStep, median_batch};
@@ -63,7 +62,7 @@ pub fn measure(
     let bench = Bench {
         experiment,
         settings,
-        compiled: preflight::compiled(experiment, settings)?,
+        compiled: registry::find(&settings.model.shape(), settings.device)?,
         corpus: &settings.data.open(data)?,
         start: Start {
             seed: experiment.seeds[0],

@@ -73,6 +73,16 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// Compile the shapes of experiments into this program before they run
+    #[command(after_help = "\
+Examples:
+  attnlab compile experiments
+  attnlab compile my.toml")]
+    Compile {
+        /// Files, or folders to search for *.toml
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
     /// Print every key of an experiment with its value and where it was set
     #[command(after_help = "\
 Examples:

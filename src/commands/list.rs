@@ -93,7 +93,7 @@ fn experiments(folder: &Path, json: bool) -> Result<()> {
         };
         let note = match row.compiled {
             true => "",
-            false => ", not in this binary",
+            false => ", compiled when it is first run",
         };
         print_wrapped(&format!("{}  ({what}{note})", row.file.display()), 4)?;
         if let Some(question) = row.question {

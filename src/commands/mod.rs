@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod clean;
 mod compare;
+mod compile;
 mod data;
 mod list;
 mod plan;
@@ -20,21 +21,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+pub use self::compile::Build;
 use crate::cli::{self, Command, Data, ExperimentArgs, Plan, Run, SuiteArgs};
 use crate::config::schema::Settings;
 use crate::config::{self, Experiment, Loaded, Point};
 use crate::error::{Error, Result};
-use crate::model::registry;
+use crate::model::registry::{self, Compiled};
 use crate::pipeline::directory::{RunDirectory, experiment_folder, of_other_settings};
 use crate::pipeline::{self, ExperimentResults, Options};
 use crate::progress::{Progress, Verbosity, output_width, thousands};
 use crate::stop::Stop;
 
-/// The whole program: parses the command line, runs the command, prints an error if there is one, and returns
-/// the exit code.
-pub fn main() -> ExitCode {
+/// The whole program, with these shapes: parses the command line, runs the command, prints an error if there is one,
+/// and returns the exit code.
+pub fn main(shapes: &'static [Compiled], build: Build) -> ExitCode {
     crate::ops::allocator::keep_freed_memory();
-    match dispatch(cli::parse()) {
+    registry::install(shapes);
+    match dispatch(cli::parse(), build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If standard error is closed, there is nowhere to report it.
@@ -44,14 +47,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<()> {
+fn dispatch(command: Command, build: Build) -> Result<()> {
     match command {
-        Command::Run(args) if args.dry_run => plan::plan(&args.plan),
-        Command::Run(args) => run(&args),
-        Command::Plan(plan) => plan::plan(&plan),
+        Command::Run(args) if args.dry_run => plan::plan(build, &args.plan),
+        Command::Run(args) => run(&args, build),
+        Command::Plan(plan) => plan::plan(build, &plan),
         Command::List(what) => list::list(&what),
         Command::Clean(args) => clean::clean(&args),
         Command::Check { paths, json } => check::check(&paths, json),
+        Command::Compile { paths } => compile::compile(build, &paths),
         Command::Shapes { json } => check::shapes(json),
         Command::Show {
             file,
@@ -71,10 +75,10 @@ fn dispatch(command: Command) -> Result<()> {
             run,
             question,
             json,
-        } => trained::ask(&run, &question, json),
-        Command::Score { run, text } => trained::score(&run, &text),
+        } => trained::ask(build, &run, &question, json),
+        Command::Score { run, text } => trained::score(build, &run, &text),
         Command::Export { run, file, force } => trained::export(&run, &file, force),
-        Command::Bench(args) => bench::bench(&args),
+        Command::Bench(args) => bench::bench(build, &args),
         Command::Completions { shell } => print_bytes(&cli::completions(shell)),
         Command::Data(Data::Fetch {
             name: _,
@@ -89,8 +93,9 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-fn run(args: &Run) -> Result<()> {
+fn run(args: &Run, build: Build) -> Result<()> {
     let loaded = load(&args.plan.experiment, &args.plan.suite)?;
+    build.ensure(loaded.experiments().flat_map(Experiment::trainings))?;
     let options = options(&args.plan, args.keep_going, args.jobs);
     let progress = Arc::new(Progress::new(args.verbosity()));
     let stop = Stop::on_signals()?;

@@ -1,4 +1,4 @@
-//! Expands `~` at the start of a path where no shell does. Shared with the build script.
+//! Expands `~` at the start of a path where no shell does.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -1,7 +1,6 @@
-//! An experiment's files as one figment: base <- file. Shared with the build script.
+//! An experiment's files as one figment: base <- file.
 //!
-//! The environment and `--set` come on top in `overrides.rs`, in the program alone: what is
-//! compiled in depends on nothing but files.
+//! The environment and `--set` come on top in `overrides.rs`.
 
 use std::path::{Component, Path, PathBuf};
 

@@ -8,18 +8,12 @@
 //! of points), `problems` (all errors at once), `validate` (rules about values), `search` (whether every drawable value is valid), `start` (weights
 //! files that are missing), `place` and `locate` (where the user wrote it), `syntax` (why a text is not
 //! TOML), `meant`, `nearby` and `advice` (which key, value or file was meant, and how to write it where it
-//! was written), `compiling` (how to get a shape into the binary), `origins` (where each value comes from),
-//! `suite` (several experiments as one).
-//!
-//! `home`, `layers`, `sweep`, `shape`, `tree` and `compiled` are compiled into the build script as well,
-//! so that what is built and what is run are resolved by the same code. Nothing else of the crate knows
-//! TOML.
+//! was written), `origins` (where each value comes from), `suite` (several experiments as one). Nothing else of the crate
+//! knows TOML.
 
 mod advice;
 mod check;
 mod choice;
-mod compiled;
-mod compiling;
 mod difference;
 pub(crate) mod home;
 mod inherited;
@@ -58,7 +52,6 @@ use figment::value::Value;
 pub(crate) use advice::shell_word;
 pub use check::{Checked, check, experiment_files, question};
 pub use choice::{Candidates, Choice};
-pub use compiling::how_to_compile;
 pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
@@ -72,7 +65,7 @@ use labels::Names;
 use layers::Fault;
 use merged::Merged;
 use place::Placed;
-use schema::{ExperimentHeader, Labels};
+use schema::{ExperimentHeader, Labels, Settings};
 use search::{InvalidDraws, is_about};
 use sweep::{HEADER_KEYS, PointValues, Sweep};
 
@@ -107,6 +100,13 @@ pub struct Experiment {
 }
 
 impl Experiment {
+    /// The settings of all points that are not explorations.
+    pub fn trainings(&self) -> impl Iterator<Item = &Settings> {
+        self.points
+            .iter()
+            .filter_map(|point| point.settings.training())
+    }
+
     /// Whether it is an exploration, without data or model. If so, all its points are.
     pub fn explores(&self) -> bool {
         let mut points = self.points.iter();

@@ -13,8 +13,8 @@ use super::{Environment, place, problems, syntax, tree};
 use crate::error::Problem;
 use crate::metrics::explored::distinct;
 
-/// Variables of the program that are not settings; neither is any `ATTNLAB_TEST…`.
-const RESERVED: [&str; 2] = ["ATTNLAB_DATA", "ATTNLAB_SHAPES"];
+/// A variable of the program that is not a setting; neither is any `ATTNLAB_TEST…`.
+const RESERVED: [&str; 1] = ["ATTNLAB_DATA"];
 
 /// One setting from outside the files.
 #[derive(Clone, Debug)]

@@ -3,6 +3,16 @@
 //! This file uses the standard library alone, because the build script includes it too.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// The shape of `experiments/quickstart.toml`, which every program has, so that a first look compiles nothing more.
+pub const QUICKSTART: ModelShape = ModelShape {
+    embed: 64,
+    hidden: 256,
+    vocabulary: 64,
+    context: 128,
+};
 
 /// The constants of one compiled model type. Ordered by width, then the others in field order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,17 +38,15 @@ impl ModelShape {
         ]
     }
 
+    /// The list of the shapes to compile, `shapes.txt` beside the program, given the folder of its build script's
+    /// output, `TARGET/PROFILE/build/NAME/out`.
+    pub fn list_of_build(out: &Path) -> Option<PathBuf> {
+        Some(out.ancestors().nth(3)?.join("shapes.txt"))
+    }
+
     /// Whether such a model can be built: every count is at least 1.
     pub fn is_consistent(&self) -> bool {
         self.counts().iter().all(|(_, count)| *count > 0)
-    }
-
-    /// How far two shapes are apart: the sum of `|ln ratio|` over the counts.
-    fn distance(&self, other: &Self) -> f64 {
-        let pairs = self.counts().into_iter().zip(other.counts());
-        pairs
-            .map(|((_, a), (_, b))| (a.max(1) as f64 / b.max(1) as f64).ln().abs())
-            .sum()
     }
 }
 
@@ -49,14 +57,30 @@ impl fmt::Display for ModelShape {
     }
 }
 
-/// The `n` compiled shapes most like `shape`, nearest first; ties keep the order of `compiled`.
-pub fn nearest<'a>(
-    shape: &ModelShape,
-    compiled: &'a [ModelShape],
-    n: usize,
-) -> Vec<&'a ModelShape> {
-    let mut all: Vec<&ModelShape> = compiled.iter().collect();
-    all.sort_by(|a, b| shape.distance(a).total_cmp(&shape.distance(b)));
-    all.truncate(n);
-    all
+impl FromStr for ModelShape {
+    type Err = String;
+
+    /// Reads what is displayed.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let count = |(name, word): (&str, &str)| {
+            let count = word.strip_prefix(name)?.strip_prefix('=')?;
+            count.parse().ok().filter(|count| *count > 0)
+        };
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let names = QUICKSTART.counts().map(|(name, _)| name);
+        let counts: Option<Vec<usize>> = names
+            .into_iter()
+            .zip(words.iter().copied())
+            .map(count)
+            .collect();
+        match counts.as_deref() {
+            Some(&[embed, hidden, vocabulary, context]) if words.len() == 4 => Ok(Self {
+                embed,
+                hidden,
+                vocabulary,
+                context,
+            }),
+            _ => Err(format!("{text:?} is not a shape such as `{QUICKSTART}`")),
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Reading and changing a merged configuration by key path. Shared with the build script.
+//! Reading and changing a merged configuration by key path.
 
 use std::slice::from_ref;
 

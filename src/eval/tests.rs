@@ -9,7 +9,7 @@ use crate::model::{Start, registry};
 
 /// The quickstart's model with some weights changed, and its vocabulary.
 fn model(change: impl Fn(&Vocabulary, &mut Weight)) -> (Box<dyn Trainable>, Vocabulary) {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
+    let file = Path::new(crate::SOURCES).join("experiments/quickstart.toml");
     let set = ["data.people=48".to_owned()];
     let experiment = config::load(&file, &set).expect("valid");
     let settings = experiment.points[0].settings.training();

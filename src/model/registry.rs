@@ -1,7 +1,8 @@
-//! From a shape in a TOML to a model type: the table of shapes compiled into this binary.
+//! From a shape in a TOML to a model type: the table of shapes compiled into the program.
 //!
-//! The build script (`build_shapes.rs`) reads every experiment and writes one `shape!` line per shape; this
-//! file defines what such a line expands to.
+//! The program's build script (`build_shapes.rs`) writes one `Compiled::of::<…>()` per shape; `main.rs` installs them.
+
+use std::sync::OnceLock;
 
 use dfdx::tensor::Cpu;
 #[cfg(feature = "cuda")]
@@ -16,7 +17,7 @@ use super::{Start, Trainable, visit};
 #[cfg(feature = "cuda")]
 use crate::config::schema::Precision;
 use crate::config::schema::{DeviceKind, ModelSpec, Placement};
-use crate::config::shape::{ModelShape, nearest};
+use crate::config::shape::ModelShape;
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
@@ -80,7 +81,19 @@ impl<D: LabDevice<f32>> Constructors<D> {
     }
 }
 
-impl<D> Networks<D> {
+impl<D: LabDevice<f32>> Networks<D> {
+    const fn of_shape<
+        const EMBED: usize,
+        const HIDDEN: usize,
+        const VOCABULARY: usize,
+        const CONTEXT: usize,
+    >() -> Self {
+        Self {
+            gpt: Constructors::of::<Gpt<EMBED, HIDDEN, VOCABULARY, CONTEXT, f32, D>>(),
+            perceiver: Constructors::of::<Perceiver<EMBED, HIDDEN, VOCABULARY, CONTEXT, f32, D>>(),
+        }
+    }
+
     fn of(&self, spec: &ModelSpec) -> &Constructors<D> {
         match spec.attention.kind.0.is_network {
             true => &self.perceiver,
@@ -118,47 +131,57 @@ impl Compiled {
     }
 }
 
-macro_rules! shape {
-    (
-        embed $embed:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
-        context $context:literal
-    ) => {{
-        const fn networks<D: LabDevice<f32>>() -> Networks<D> {
-            Networks {
-                gpt: Constructors::of::<Gpt<$embed, $hidden, $vocabulary, $context, f32, D>>(),
-                perceiver: Constructors::of::<
-                    Perceiver<$embed, $hidden, $vocabulary, $context, f32, D>,
-                >(),
-            }
-        }
-        Compiled {
+impl Compiled {
+    /// The shape with these constants.
+    pub const fn of<
+        const EMBED: usize,
+        const HIDDEN: usize,
+        const VOCABULARY: usize,
+        const CONTEXT: usize,
+    >() -> Self {
+        Self {
             shape: ModelShape {
-                embed: $embed,
-                hidden: $hidden,
-                vocabulary: $vocabulary,
-                context: $context,
+                embed: EMBED,
+                hidden: HIDDEN,
+                vocabulary: VOCABULARY,
+                context: CONTEXT,
             },
-            on_cpu: networks(),
+            on_cpu: Networks::of_shape::<EMBED, HIDDEN, VOCABULARY, CONTEXT>(),
             #[cfg(feature = "cuda")]
-            on_cuda: networks(),
+            on_cuda: Networks::of_shape::<EMBED, HIDDEN, VOCABULARY, CONTEXT>(),
         }
-    }};
+    }
+}
+
+/// The shapes of the program, which the library does not know.
+static OF_THE_PROGRAM: OnceLock<&'static [Compiled]> = OnceLock::new();
+
+/// Says which shapes are compiled in; the first call counts.
+pub fn install(shapes: &'static [Compiled]) {
+    let _ = OF_THE_PROGRAM.set(shapes);
 }
 
 /// All compiled shapes, in ascending order of size.
 pub fn compiled() -> &'static [Compiled] {
-    #[cfg(not(test))]
-    static COMPILED: &[Compiled] = include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
-    // The other shapes would only be compiled a second time.
     #[cfg(test)]
-    static COMPILED: &[Compiled] = include!(concat!(env!("OUT_DIR"), "/shapes_of_unit_tests.rs"));
-    COMPILED
+    install({
+        use crate::config::shape::QUICKSTART as SHAPE;
+        const {
+            &[Compiled::of::<
+                { SHAPE.embed },
+                { SHAPE.hidden },
+                { SHAPE.vocabulary },
+                { SHAPE.context },
+            >()]
+        }
+    });
+    OF_THE_PROGRAM.get().copied().unwrap_or_default()
 }
 
 /// Looks up a shape, if this binary can train it on such a device.
 ///
 /// # Errors
-/// The shape is not compiled in (the message names the nearest ones and how to add it), or the binary was
+/// The shape is not compiled in (the message says how to add it), or the binary was
 /// built without CUDA.
 pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled> {
     if device == DeviceKind::Cuda && !cfg!(feature = "cuda") {
@@ -168,7 +191,10 @@ pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled>
         );
     }
     let compiled = compiled().iter().find(|c| &c.shape == shape);
-    compiled.ok_or_else(|| missing(shape))
+    compiled.ok_or_else(|| {
+        let help = "where cargo and the sources are, `attnlab compile FILE` adds the shapes of an experiment";
+        Error::config(format!("shape {shape} is not in this program")).help(help)
+    })
 }
 
 /// Whether a shape is compiled into this binary.
@@ -259,22 +285,6 @@ fn cuda_device(precision: Precision, embed: usize) -> Result<Cuda> {
     cuda::device(precision).map_err(|cause| {
         Error::run(format!("no CUDA device is available: {cause}")).help("set `device = \"cpu\"`")
     })
-}
-
-fn missing(shape: &ModelShape) -> Error {
-    let shapes: Vec<ModelShape> = compiled().iter().map(|one| one.shape).collect();
-    let nearest: Vec<String> = nearest(shape, &shapes, 2)
-        .iter()
-        .map(|s| format!("  nearest: {s}"))
-        .collect();
-    Error::config(format!(
-        "shape {shape} is not in this binary\n{}",
-        nearest.join("\n")
-    ))
-    .help(
-        "`attnlab shapes` lists those that are; they are compiled from the TOML files under \
-         experiments/",
-    )
 }
 
 #[cfg(all(test, feature = "cuda"))]

@@ -3,13 +3,13 @@
 use super::stage::Source;
 use super::stage::job::{Asked, Inputs, Job};
 use super::stage::work::start_from;
+use crate::config::Experiment;
 use crate::config::schema::{
     AttentionSpec, DeviceKind, EvaluateSpec, ModelSpec, Settings, Training, ValidateSpec,
 };
-use crate::config::{self, Experiment};
 use crate::data::objectives::Reads;
 use crate::error::{Error, Result};
-use crate::model::registry::{self, Compiled};
+use crate::model::registry;
 
 /// Checks that the weights files that stages start from exist; the error names the first that does not, and its key.
 pub(super) fn check_ready(experiment: &Experiment) -> Result<()> {
@@ -17,15 +17,6 @@ pub(super) fn check_ready(experiment: &Experiment) -> Result<()> {
     first.map_or(Ok(()), |blocker| {
         let error = Error::data(format!("{}: {}", blocker.place, blocker.message));
         Err(blocker.help.iter().fold(error, Error::help))
-    })
-}
-
-/// The compiled shape of a point of an experiment. If this binary cannot run it, the help line says what to do.
-pub fn compiled(experiment: &Experiment, settings: &Settings) -> Result<&'static Compiled> {
-    let shape = settings.model.shape();
-    registry::find(&shape, settings.device).map_err(|error| match registry::has(&shape) {
-        true => error,
-        false => error.help(config::how_to_compile(&experiment.path, &shape)),
     })
 }
 
@@ -185,7 +176,7 @@ pub fn auto_device_note(experiment: &Experiment) -> Option<String> {
 }
 
 /// Whether any stage trains or asks a model; the constant answer needs none.
-pub(super) fn uses_model(settings: &Settings) -> bool {
+pub fn uses_model(settings: &Settings) -> bool {
     let asks = settings.evaluate.as_ref().is_some_and(|e| e.ask_model);
     settings.trains() || asks || settings.init_files().next().is_some()
 }
@@ -196,11 +187,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::config;
 
     /// 9 × 10^18 epochs would be 18 × 10^20 tokens, which once wrapped around to a plausible number.
     #[test]
     fn too_many_epochs_to_count_tokens_are_refused_with_the_maximum() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
+        let file = Path::new(crate::SOURCES).join("experiments/quickstart.toml");
         let with = |epochs: u64| {
             let set = [
                 format!("sweep.pretrain.epochs=[{epochs}]"),

@@ -29,7 +29,7 @@ pub(super) struct LatexTable<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "page.tex", config = "src/report/askama.toml")]
+#[template(path = "page.tex", config = "report/askama.toml")]
 struct Tables<'a> {
     tables: &'a [LatexTable<'a>],
 }

@@ -70,7 +70,7 @@ struct Settings {
 }
 
 #[derive(Template)]
-#[template(path = "page.html", config = "src/report/askama.toml")]
+#[template(path = "page.html", config = "report/askama.toml")]
 struct Html<'a> {
     page: &'a Page<'a>,
     style: &'static str,
@@ -80,7 +80,7 @@ struct Html<'a> {
 }
 
 #[derive(Template)]
-#[template(path = "page.md", config = "src/report/askama.toml")]
+#[template(path = "page.md", config = "report/askama.toml")]
 struct Markdown<'a> {
     page: &'a Page<'a>,
 }

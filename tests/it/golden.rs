@@ -71,7 +71,6 @@ fn error(lab: &Lab, said: Said) -> String {
                 format!("{before}: CAUSE")
             }
             // Which ones depends on the experiments that are compiled in.
-            None if line.starts_with("  nearest: ") => "  nearest: SHAPE".to_owned(),
             None => line.to_owned(),
         })
         .collect();

@@ -19,11 +19,10 @@ const CRATES: [(&str, &[&str]); 13] = [
             "data/source.rs",
             "explore/question.rs",
             "kinds.rs",
-            "model/build_shapes.rs",
             "plot/kind.rs",
         ],
     ),
-    ("toml", &["config/", "model/build_shapes.rs"]),
+    ("toml", &["config/"]),
     (
         "schemars",
         &[

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use lines::{headline, run_lines};
 
-use super::{count, load, print, print_json, print_wrapped};
+use super::{Build, count, load, print, print_json, print_wrapped};
 use crate::cli;
 use crate::config::{Experiment, Loaded};
 use crate::error::Result;
@@ -19,10 +19,12 @@ use crate::pipeline::preflight;
 use crate::pipeline::stage::Source;
 use crate::progress::output_width;
 
-/// `attnlab plan`, and `attnlab run --dry-run`. Writes nothing.
-pub fn plan(args: &cli::Plan) -> Result<()> {
+/// `attnlab plan`, and `attnlab run --dry-run`. Writes nothing, but compiles missing shapes, so that it can count parameters.
+pub fn plan(build: Build, args: &cli::Plan) -> Result<()> {
     let mut above = BTreeMap::new();
-    match &load(&args.experiment, &args.suite)? {
+    let loaded = load(&args.experiment, &args.suite)?;
+    build.ensure(loaded.experiments().flat_map(Experiment::trainings))?;
+    match &loaded {
         Loaded::Experiment(experiment) => {
             let laid_out = make(experiment, args, &mut above)?;
             if args.json {

@@ -1,4 +1,4 @@
-//! What a random search draws a value from. Shared with the build script.
+//! What a random search draws a value from.
 //!
 //! A drawn value is a function of 64 random bits, and these of a seed, the number of the draw and
 //! the key. Nothing of it is the platform's: logarithms are those of the `libm` crate, and values

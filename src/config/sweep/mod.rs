@@ -1,4 +1,4 @@
-//! `[sweep]`: one experiment, many points. Shared with the build script.
+//! `[sweep]`: one experiment, many points.
 //!
 //! ```toml
 //! [sweep]

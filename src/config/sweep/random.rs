@@ -1,4 +1,4 @@
-//! `[sweep.random]`: points drawn at random. Shared with the build script.
+//! `[sweep.random]`: points drawn at random.
 //!
 //! ```toml
 //! [sweep.random]

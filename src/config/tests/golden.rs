@@ -13,7 +13,7 @@ use crate::plot::FigureKind;
 /// Compares with `tests/golden/NAME.txt`.
 pub(super) fn check(name: &str, text: &str) {
     let text = without_kinds(text);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
+    let path = Path::new(crate::SOURCES).join(format!("tests/golden/{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &text).unwrap();

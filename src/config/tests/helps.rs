@@ -8,7 +8,7 @@ use crate::error::{Error, Problem, Result};
 
 /// The sections of a golden text: their names and what follows them.
 fn sections(name: &str) -> Vec<(String, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
+    let path = Path::new(crate::SOURCES).join(format!("tests/golden/{name}.txt"));
     let text = std::fs::read_to_string(path).unwrap();
     let sections = text.split("## ").skip(1);
     let pair = |section: &str| {

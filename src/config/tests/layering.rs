@@ -66,7 +66,6 @@ fn reserved_variables_are_not_settings() {
     let scratch = layered("base = 'base/a.toml'");
     let own = [
         ("ATTNLAB_DATA", "x"),
-        ("ATTNLAB_SHAPES", "y"),
         ("ATTNLAB_TEST_SLOW", "1"),
         ("PATH", "z"),
     ];

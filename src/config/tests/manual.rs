@@ -38,7 +38,7 @@ const TABLES: [(&str, &str); 17] = [
 /// `UPDATE_GOLDEN=1 cargo test` writes the tables anew.
 #[test]
 fn the_manual_has_the_keys_of_the_types() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/README.md");
+    let path = Path::new(crate::SOURCES).join("experiments/README.md");
     let manual = std::fs::read_to_string(&path)
         .unwrap()
         .replace("\r\n", "\n");

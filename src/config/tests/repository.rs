@@ -7,12 +7,12 @@ use figment::error::Kind;
 use figment::value::Value;
 
 use crate::config::schema::KindOfAttention;
-use crate::config::shape::{ModelShape, nearest};
-use crate::config::{compiled, json_schema, layers, load_with};
+use crate::config::shape::{ModelShape, QUICKSTART};
+use crate::config::{json_schema, layers, load_with};
 use crate::kinds::{Listed as _, Named};
 
 fn experiments() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments")
+    Path::new(crate::SOURCES).join("experiments")
 }
 
 /// Every runnable experiment; an empty walk is a failure, not a success.
@@ -64,17 +64,13 @@ fn every_experiment_opens_with_its_question_expectation_command_and_run_time() {
 }
 
 #[test]
-fn the_build_script_and_the_program_agree_on_shapes() {
-    for file in files() {
-        let points = load_with(&file, &[], &[]).unwrap().points;
-        let run: Vec<ModelShape> = points
-            .iter()
-            .filter_map(|point| Some(point.settings.training()?.model.shape()))
-            .collect();
-        let built = compiled::shapes(&file).unwrap();
-        assert_eq!(run, built, "{}", file.display());
-        assert!(built.iter().all(ModelShape::is_consistent));
-    }
+fn every_program_has_the_shape_of_the_quickstart() {
+    let experiment = load_with(&experiments().join("quickstart.toml"), &[], &[]).unwrap();
+    let shapes: Vec<ModelShape> = experiment
+        .trainings()
+        .map(|one| one.model.shape())
+        .collect();
+    assert!(!shapes.is_empty() && shapes.iter().all(|shape| *shape == QUICKSTART));
 }
 
 #[test]
@@ -92,27 +88,6 @@ fn kinds_of_attention_are_read_by_their_names() {
         let read: Named<KindOfAttention> = value(name).deserialize().unwrap();
         assert_eq!(read.0.name, name);
     }
-}
-
-#[test]
-fn what_a_search_can_choose_has_a_shape_whether_it_is_drawn_or_not() {
-    let model = "[model]\nlayers = 2\nembed = 8\nheads = 2\nhead_dim = 4\nhidden = 16\n\
-                 vocabulary = 9\ncontext = 5\nattention = { kind = \"vanilla\" }\n";
-    let search = "[sweep.random]\ndraws = 1\n\
-                  \"model.hidden\" = { choice = [16, 24, 32] }\n";
-    let text = [model, search].concat();
-    let scratch = super::Scratch::new(&[("a.toml", &text)]);
-    let shapes = compiled::shapes(&scratch.path("a.toml")).unwrap();
-    let mut widths: Vec<usize> = shapes.iter().map(|shape| shape.hidden).collect();
-    widths.sort_unstable();
-    assert_eq!(widths, [16, 24, 32]);
-}
-
-#[test]
-fn a_file_without_a_whole_model_needs_no_shape() {
-    let scratch = super::Scratch::new(&[("a.toml", "[model]\nlayers = 2\n"), ("b.toml", "x = [")]);
-    assert_eq!(compiled::shapes(&scratch.path("a.toml")).unwrap(), []);
-    assert!(compiled::shapes(&scratch.path("b.toml")).unwrap_err().about == layers::About::Syntax);
 }
 
 #[test]
@@ -181,22 +156,17 @@ fn the_readme_of_the_experiments_invents_no_key() {
 }
 
 #[test]
-fn the_nearest_shapes_differ_least() {
-    let shape = |hidden, embed| ModelShape {
-        embed,
-        hidden,
-        vocabulary: 64,
-        context: 64,
-    };
-    let compiled = [
-        shape(1024, 256),
-        shape(128, 64),
-        shape(256, 64),
-        shape(320, 80),
-    ];
-    let found = nearest(&shape(300, 80), &compiled, 2);
-    assert_eq!(found, [&compiled[3], &compiled[2]]);
-    assert_eq!(nearest(&shape(128, 64), &compiled, 9)[0], &compiled[1]);
-    let text = "embed=64 hidden=128 vocabulary=64 context=64";
-    assert_eq!(compiled[1].to_string(), text);
+fn a_shape_is_read_as_it_is_written() {
+    let written = QUICKSTART.to_string();
+    assert_eq!(written.parse(), Ok(QUICKSTART));
+    for other in [
+        "",
+        "embed=64",
+        "embed=64 hidden=256 vocabulary=64 context=0",
+        &written.replace("=", " "),
+    ] {
+        let refused = other.parse::<ModelShape>().expect_err("not a shape");
+        assert!(refused.contains(&written), "{refused}");
+    }
+    assert!(format!("{written} layers=2").parse::<ModelShape>().is_err());
 }

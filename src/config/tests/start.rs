@@ -1,7 +1,7 @@
 //! Weights that stages start from, and paths in keys.
 
 use super::{Scratch, VALID, load, valid_with};
-use crate::config::{check, compiling, shape::ModelShape};
+use crate::config::check;
 
 #[test]
 fn weights_that_are_not_there_are_found_by_check_alone() {
@@ -84,53 +84,4 @@ fn a_tilde_is_the_home_directory_in_every_key_that_is_a_path() {
             "{said}"
         );
     }
-}
-
-/// A file elsewhere, one that is compiled in, and a shape that no file has.
-#[test]
-fn how_to_compile_a_shape_depends_on_where_it_comes_from() {
-    let scratch = Scratch::new(&[("x.toml", VALID), ("a b.toml", VALID)]);
-    let elsewhere = scratch.path("x.toml");
-    let shape = |path| {
-        load(path).unwrap().points[0]
-            .settings
-            .training()
-            .unwrap()
-            .model
-            .shape()
-    };
-    let own = shape(&elsewhere);
-    let help = compiling::how_to_compile(&elsewhere, &own);
-    let path = elsewhere.display();
-    let run = "cargo run --release";
-    let run = if cfg!(feature = "cuda") {
-        format!("{run} --features cuda")
-    } else {
-        run.to_owned()
-    };
-    assert_eq!(
-        help,
-        format!("`ATTNLAB_SHAPES={path} {run} -- run {path}` builds it in")
-    );
-    // A command can be typed as it stands.
-    let spaced = scratch.path("a b.toml");
-    let (help, path) = (compiling::how_to_compile(&spaced, &own), spaced.display());
-    assert_eq!(
-        help,
-        format!("`ATTNLAB_SHAPES='{path}' {run} -- run '{path}'` builds it in")
-    );
-    let wider = ModelShape { embed: 37, ..own };
-    let help = compiling::how_to_compile(&elsewhere, &wider);
-    assert!(
-        help.starts_with("no experiment file has this shape: write `model.embed = 37` into a copy"),
-        "{help}"
-    );
-    let inside =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
-    let help = compiling::how_to_compile(&inside, &shape(&inside));
-    assert!(
-        help.ends_with(&format!("{run} -- run {}` builds it in", inside.display())),
-        "{help}"
-    );
-    assert!(!help.contains("ATTNLAB_SHAPES="), "{help}");
 }

@@ -11,6 +11,7 @@ use crate::config::{Experiment, Point, PointSettings};
 use crate::data::{Corpus, DataKind};
 use crate::error::Result;
 use crate::kinds::Kinded;
+use crate::model::registry;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
 use crate::pipeline::execute::assemble::first_changed;
 use crate::pipeline::finished::FinishedStage;
@@ -123,7 +124,7 @@ pub fn make<'a>(
     for point in &experiment.points {
         let settings = point.settings.training();
         if let Some(settings) = settings.filter(|one| preflight::uses_model(one)) {
-            preflight::compiled(experiment, settings)?;
+            registry::find(&settings.model.shape(), settings.device)?;
         }
     }
     let mut plan = Plan {

@@ -2,7 +2,7 @@
 
 use crate::lab::Lab;
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 21] = [
     &["run"],
     &["plan"],
     &["check"],
@@ -11,6 +11,7 @@ const COMMANDS: [&[&str]; 20] = [
     &["list", "runs"],
     &["clean"],
     &["shapes"],
+    &["compile"],
     &["show"],
     &["schema"],
     &["plot"],

@@ -4,6 +4,7 @@ mod attention;
 mod bench;
 mod choice;
 mod compare;
+mod compile;
 mod confidence;
 mod data;
 mod explore;

@@ -243,18 +243,6 @@ fn check_passes_the_repository_and_names_every_mistake() {
 }
 
 #[test]
-fn shapes_lists_the_shape_of_the_assignment() {
-    let out = Lab::new().attnlab(&["shapes"]).done();
-    let assignment = ["256", "1024", "256", "128"];
-    let rows: Vec<Vec<&str>> = out
-        .lines()
-        .map(|l| l.split_whitespace().collect())
-        .collect();
-    assert_eq!(rows[0][0], "embed");
-    assert!(rows.iter().any(|row| row[..] == assignment), "{out}");
-}
-
-#[test]
 fn the_device_that_auto_resolves_to_is_reported() {
     let lab = Lab::new();
     let told = "`device = \"auto\"` is the ";
