@@ -69,7 +69,7 @@
 //!
 //! # Crates, and why
 //!
-//! `dfdx` is the tensor, tape and device underneath. `gemm` multiplies matrices on processors for which
+//! `dfdx` is the tensor, tape and device underneath. `gemm-f32` multiplies matrices on processors for which
 //! `ops` has no kernel of its own, `pulp` compiles loops for the processor at hand, `rayon` spreads them;
 //! `libc` has the setting by which glibc keeps freed memory. `clap` reads the command line,
 //! `clap_complete` completes it. `figment` layers settings, `toml` finds their

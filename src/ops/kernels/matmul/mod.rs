@@ -18,6 +18,7 @@ mod packed;
 #[cfg(test)]
 mod tests;
 
+use gemm_f32::gemm::f32::get_gemm_fn;
 #[cfg(target_arch = "x86_64")]
 use microkernel::Block;
 use packed::Layout;
@@ -205,26 +206,27 @@ fn multiply_with_crate(
     // SAFETY: the assertions bound every element that is accessed, `out` is borrowed mutably
     // and so overlaps neither factor, and rows of `out` do not overlap (columns <= step).
     unsafe {
-        gemm::gemm(
-            rows,
+        // The transpose of the product, since the crate's kernels prefer a result whose columns are contiguous.
+        get_gemm_fn()(
             columns,
+            rows,
             depth,
             out.as_mut_ptr(),
-            1,
             step as isize,
+            1,
             add,
-            left.data.as_ptr(),
-            left.column_step as isize,
-            left.row_step as isize,
             right.data.as_ptr(),
-            right.column_step as isize,
             right.row_step as isize,
+            right.column_step as isize,
+            left.data.as_ptr(),
+            left.row_step as isize,
+            left.column_step as isize,
             1.0,
             scale,
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            gemm_common::Parallelism::None,
         );
     }
 }
