@@ -1,8 +1,7 @@
 //! The build script of the program: which shapes of models are compiled in.
 //!
-//! Those of the file `shapes.txt` beside the program, a line each, which the program keeps
-//! (`commands/compile.rs`); a program without such a file has the quickstart's. It writes `$OUT_DIR/shapes.rs`: one
-//! expression, a sorted list of `Compiled::of::<…>()`.
+//! The quickstart's, and those in `shapes.txt` beside the program, one a line; the program keeps that file
+//! (`commands/compile.rs`). It writes `$OUT_DIR/shapes.rs`: one expression, a sorted list of `Compiled::of::<…>()`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

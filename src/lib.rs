@@ -44,7 +44,7 @@
 //!
 //! Widths of the stream and of the MLP, vocabulary and context are constants; layers, heads, what attention computes,
 //! and the number of tokens in a batch are not. This library is compiled without any such shape. The program, a package of
-//! its own (`main.rs`), instantiates one [`model::registry::Compiled`] for each shape in the file `shapes.txt` beside it,
+//! its own (`main.rs`), instantiates one [`model::registry::Compiled`] for each shape in `shapes.txt` beside it,
 //! which its build script (`build_shapes.rs`) reads. When a command needs a shape that is not there, `commands::compile` adds
 //! it to that file, has cargo build the program, and the new program goes on with the command.
 //!
@@ -69,7 +69,7 @@
 //!
 //! # Crates, and why
 //!
-//! `dfdx` is the tensor, tape and device underneath. `gemm-f32` multiplies matrices on processors for which
+//! `dfdx` is the tensor, tape and device underneath. `gemm-f32` (with `gemm-common`) multiplies matrices on processors for which
 //! `ops` has no kernel of its own, `pulp` compiles loops for the processor at hand, `rayon` spreads them;
 //! `libc` has the setting by which glibc keeps freed memory. `clap` reads the command line,
 //! `clap_complete` completes it. `figment` layers settings, `toml` finds their

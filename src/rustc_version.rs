@@ -1,4 +1,4 @@
-//! The build script of the library: the compiler that builds it, which the provenance of runs records.
+//! The build script of the library: records the version of the compiler, for the provenance of runs.
 
 use std::process::Command;
 

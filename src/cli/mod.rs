@@ -36,7 +36,7 @@ Examples:
   ATTNLAB_PRETRAIN__EPOCHS=2 attnlab run experiments/birthplace/vanilla.toml
   attnlab run experiments/assignment.toml --profile short")]
     Run(Run),
-    /// Show what a run would do, why, and what it would cost; writes nothing
+    /// Show what a run would do, why, and what it would cost; starts nothing
     #[command(after_help = "\
 Examples:
   attnlab plan experiments/quickstart.toml
@@ -64,7 +64,7 @@ Examples:
   attnlab clean --dry-run
   attnlab clean experiments/quickstart.toml    also the runs of points that it no longer has")]
     Clean(Clean),
-    /// List the model shapes compiled into this binary
+    /// List the model shapes compiled into this program
     #[command(after_help = "\
 Example:
   attnlab shapes")]
@@ -73,7 +73,7 @@ Example:
         #[arg(long)]
         json: bool,
     },
-    /// Compile the shapes of experiments into this program before they run
+    /// Compile the shapes that experiments need, before they run
     #[command(after_help = "\
 Examples:
   attnlab compile experiments

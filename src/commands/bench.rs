@@ -11,7 +11,7 @@ pub fn bench(build: Build, args: &cli::Bench) -> Result<()> {
     let file = args.file.clone();
     let file = file.unwrap_or_else(|| bench::default_experiment(data));
     let experiment = config::load(&file, &args.placement.added_to(&args.set))?;
-    build.ensure(experiment.trainings())?;
+    build.ensure(experiment.trainings(), Verbosity::Normal)?;
     let progress = Progress::new(Verbosity::Normal);
     let threads = args.threads.unwrap_or(0);
     let report = bench::measure(&experiment, args.steps, threads, data, &progress)?;

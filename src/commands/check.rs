@@ -1,10 +1,11 @@
-//! `attnlab check` and `attnlab shapes`: checking files without running them, and the shapes in this binary.
+//! `attnlab check` and `attnlab shapes`: checking files without running them, and the shapes in this program.
 
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::{count, is_compiled, points_and_seeds, print, print_json, print_wrapped};
+use crate::config::shape::QUICKSTART;
 use crate::config::{self, Checked};
 use crate::error::{Error, Problem, Result};
 use crate::model::registry::{self, Compiled};
@@ -68,10 +69,7 @@ pub fn shapes(json: bool) -> Result<()> {
     if json {
         return print_json(&compiled.iter().map(shape_row).collect::<Vec<_>>());
     }
-    let Some(first) = compiled.first() else {
-        return print("no shape is compiled in: put an experiment in experiments/ and rebuild");
-    };
-    let header = first.shape.counts().map(|(name, _)| format!("{name:>10}"));
+    let header = QUICKSTART.counts().map(|(name, _)| format!("{name:>10}"));
     print(header.join("  "))?;
     let row = |one: &Compiled| {
         one.shape

@@ -5,8 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,9 +13,9 @@ use serde_json::Value;
 
 use super::{count, print};
 use crate::SOURCES;
-use crate::config;
 use crate::config::schema::{DeviceKind, Settings};
 use crate::config::shape::ModelShape;
+use crate::config::{self, Experiment};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::registry;
@@ -41,18 +40,15 @@ pub fn compile(build: Build, paths: &[PathBuf]) -> Result<()> {
             .iter()
             .chain(members.map(|member| &member.experiment))
     });
-    let settings = experiments.flat_map(config::Experiment::trainings);
-    let needed: BTreeSet<ModelShape> = settings
-        .filter(|one| uses_model(one))
-        .map(|one| one.model.shape())
-        .collect();
+    let needed: BTreeSet<ModelShape> =
+        shapes(experiments.flat_map(Experiment::trainings)).collect();
     let missing = missing(needed.iter().copied());
     if !missing.is_empty() {
-        build.add(&missing)?;
+        build.add(&missing, Verbosity::Normal)?;
     }
     let new = missing.len();
     print(format!(
-        "{}, {new} of them new",
+        "{}, {new} newly compiled",
         count(needed.len(), "shape")
     ))
 }
@@ -62,69 +58,82 @@ impl Build {
     ///
     /// # Errors
     /// They cannot be compiled here; the message says why.
-    pub fn ensure<'a>(self, settings: impl IntoIterator<Item = &'a Settings>) -> Result<()> {
+    pub fn ensure<'a>(
+        self,
+        settings: impl IntoIterator<Item = &'a Settings>,
+        verbosity: Verbosity,
+    ) -> Result<()> {
         let runs_here = |one: &&Settings| one.device != DeviceKind::Cuda || cfg!(feature = "cuda");
-        let settings = settings
-            .into_iter()
-            .filter(|one| uses_model(one))
-            .filter(runs_here);
-        let missing = missing(settings.map(|one| one.model.shape()));
+        let missing = missing(shapes(settings.into_iter().filter(runs_here)));
         match missing.is_empty() {
             true => Ok(()),
-            false => Err(become_program(&self.add(&missing)?)),
+            false => Err(become_program(&self.add(&missing, verbosity)?)),
         }
     }
 
     /// Adds shapes to the list and builds the program, whose path it returns.
-    fn add(self, shapes: &BTreeSet<ModelShape>) -> Result<PathBuf> {
+    fn add(self, shapes: &BTreeSet<ModelShape>, verbosity: Verbosity) -> Result<PathBuf> {
         let lines: Vec<String> = shapes.iter().map(ModelShape::to_string).collect();
-        self.build(shapes, &lines).map_err(|why| {
+        self.build(shapes, &lines, verbosity).map_err(|why| {
             let message = format!("{} not in this program, and {why}", are(&lines));
-            let help = "where cargo and the sources are, `attnlab compile FILE` adds the shapes of an experiment";
-            Error::config(message).help(help)
+            Error::config(message).help(registry::HOW_TO_ADD)
         })
     }
 
     /// The same, given the lines of the list; the error says why there is no such program.
-    fn build(self, shapes: &BTreeSet<ModelShape>, lines: &[String]) -> Result<PathBuf, String> {
+    fn build(
+        self,
+        shapes: &BTreeSet<ModelShape>,
+        lines: &[String],
+        verbosity: Verbosity,
+    ) -> Result<PathBuf, String> {
         let sources = Path::new(SOURCES).canonicalize().ok();
         let sources = sources.filter(|folder| folder.join("Cargo.toml").is_file());
         let sources = sources.ok_or_else(|| format!("its sources are not in {SOURCES}"))?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        let starts = Command::new(&cargo)
+        let mut starts = Command::new(&cargo);
+        starts
             .arg("--version")
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .status();
-        starts.map_err(|cause| format!("`{}` does not start: {cause}", cargo.display()))?;
+            .stderr(Stdio::null());
+        match starts.status() {
+            Ok(status) if status.success() => {}
+            Ok(_) => return Err(format!("`{} --version` fails", cargo.display())),
+            Err(cause) => return Err(format!("`{}` does not start: {cause}", cargo.display())),
+        }
         let list =
             ModelShape::list_of_build(Path::new(self.out)).expect("the build script has found it");
-        append(&list, lines)
-            .map_err(|cause| format!("{} cannot be written: {cause}", list.display()))?;
-        Progress::new(Verbosity::Normal).say(&format!(
-            "compiling the shape{} {} into the program: once, in about half a minute",
+        let refused = |cause| format!("{} cannot be written: {cause}", list.display());
+        // Until the new program has shown what it has: another process would replace it meanwhile.
+        let _lock = lock(&list).map_err(refused)?;
+        let before = add_to(&list, lines).map_err(refused)?;
+        Progress::new(verbosity).say(&format!(
+            "compiling the shape{} {} into the program: once, for about half a minute",
             if lines.len() == 1 { "" } else { "s" },
-            lines.join(" and ")
+            lines.join(", ")
         ));
         let built =
             self.cargo(&cargo, &sources)
                 .and_then(|program| match lacks(&program, shapes) {
                     false => Ok(program),
-                    true => Err(format!("{} has been built without", program.display())),
+                    true => Err(format!(
+                        "the new program, {}, lacks it too",
+                        program.display()
+                    )),
                 });
         if built.is_err() {
             // The next build must not fail on them too.
-            let _ = remove(&list, lines);
+            let _ = files::replace(&list, before.as_bytes());
         }
         built
     }
 
     /// Builds the program as it was built first, and returns its path.
     fn cargo(self, cargo: &OsStr, sources: &Path) -> Result<PathBuf, String> {
-        let folder = Path::new(self.out)
-            .ancestors()
-            .nth(3)
-            .expect("it has the list");
-        let (mut target, profile) = (folder.parent().unwrap_or(folder), files::name_of(folder));
+        let list = ModelShape::list_of_build(Path::new(self.out)).expect("as above");
+        let folder = files::folder_of(&list);
+        let (mut target, profile) = (files::folder_of(folder), files::name_of(folder));
         let profile = if profile == "debug" { "dev" } else { &*profile };
         let mut command = Command::new(cargo);
         command
@@ -150,20 +159,39 @@ impl Build {
         }
         if files::name_of(target) == self.platform {
             command.args(["--target", self.platform]);
-            target = target.parent().unwrap_or(target);
+            target = files::folder_of(target);
         }
-        let shown = format!("`{} build`", cargo.display());
+        // What `cargo run` has set for this program: build scripts that read it would run again, and all that depends
+        // on them be compiled.
+        let of_cargo_run = |name: &str| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_"]
+                .iter()
+                .any(|start| name.starts_with(start))
+                || ["OUT_DIR", "CARGO_BIN_NAME", "CARGO_CRATE_NAME"].contains(&name)
+        };
+        for (name, _) in std::env::vars_os() {
+            if of_cargo_run(&name.to_string_lossy()) {
+                command.env_remove(name);
+            }
+        }
         let done = command.arg("--target-dir").arg(target).output();
-        let done = done.map_err(|cause| format!("{shown} does not start: {cause}"))?;
+        let done = done.map_err(|cause| format!("`cargo build` does not start: {cause}"))?;
         if !done.status.success() {
-            return Err(format!("{shown} failed in {}", sources.display()));
+            return Err(format!("`cargo build` failed in {}", sources.display()));
         }
         let program = executable(&String::from_utf8_lossy(&done.stdout));
-        program.ok_or_else(|| format!("{shown} has not said where the program is"))
+        program.ok_or_else(|| "`cargo build` has not said where the program is".to_owned())
     }
 }
 
-/// The shapes that are not in this program.
+/// The shapes of these settings, as far as a model is used.
+fn shapes<'a>(settings: impl Iterator<Item = &'a Settings>) -> impl Iterator<Item = ModelShape> {
+    settings
+        .filter(|one| uses_model(one))
+        .map(|one| one.model.shape())
+}
+
+/// Those that are not in this program.
 fn missing(shapes: impl Iterator<Item = ModelShape>) -> BTreeSet<ModelShape> {
     shapes.filter(|shape| !registry::has(shape)).collect()
 }
@@ -176,23 +204,26 @@ fn are(shapes: &[String]) -> String {
     }
 }
 
-/// Adds lines at the end, at once: another process may do the same.
-fn append(list: &Path, lines: &[String]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().create(true).append(true).open(list)?;
-    file.write_all((lines.join("\n") + "\n").as_bytes())
+/// Waits until no other process adds shapes to the list.
+fn lock(list: &Path) -> std::io::Result<File> {
+    std::fs::create_dir_all(files::folder_of(list))?;
+    let file = File::create(list.with_extension("lock"))?;
+    file.lock()?;
+    Ok(file)
 }
 
-fn remove(list: &Path, lines: &[String]) -> std::io::Result<()> {
-    let text = std::fs::read_to_string(list)?;
-    let kept = text
-        .lines()
-        .filter(|line| !lines.iter().any(|gone| gone == line));
-    files::replace(
-        list,
-        kept.map(|line| format!("{line}\n"))
-            .collect::<String>()
-            .as_bytes(),
-    )
+/// Adds the lines that the list does not have, and returns what it held. Without any the file is not written, since cargo
+/// builds anew what is older than it.
+fn add_to(list: &Path, lines: &[String]) -> std::io::Result<String> {
+    let before = std::fs::read_to_string(list).unwrap_or_default();
+    let new = lines
+        .iter()
+        .filter(|line| !before.lines().any(|old| old == **line));
+    let new: String = new.map(|line| format!("{line}\n")).collect();
+    if !new.is_empty() {
+        files::replace(list, (before.clone() + &new).as_bytes())?;
+    }
+    Ok(before)
 }
 
 /// The program's path in what `cargo build --message-format json` says, a line for each artefact.

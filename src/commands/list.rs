@@ -31,7 +31,7 @@ struct ExperimentRow {
     members: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     profiles: Vec<String>,
-    /// Whether all its model shapes are compiled into this binary.
+    /// Whether all its model shapes are compiled into this program.
     compiled: bool,
 }
 

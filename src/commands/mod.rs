@@ -23,7 +23,6 @@ use std::sync::Arc;
 
 pub use self::compile::Build;
 use crate::cli::{self, Command, Data, ExperimentArgs, Plan, Run, SuiteArgs};
-use crate::config::schema::Settings;
 use crate::config::{self, Experiment, Loaded, Point};
 use crate::error::{Error, Result};
 use crate::model::registry::{self, Compiled};
@@ -50,7 +49,7 @@ pub fn main(shapes: &'static [Compiled], build: Build) -> ExitCode {
 fn dispatch(command: Command, build: Build) -> Result<()> {
     match command {
         Command::Run(args) if args.dry_run => plan::plan(build, &args.plan),
-        Command::Run(args) => run(&args, build),
+        Command::Run(args) => run(build, &args),
         Command::Plan(plan) => plan::plan(build, &plan),
         Command::List(what) => list::list(&what),
         Command::Clean(args) => clean::clean(&args),
@@ -93,9 +92,12 @@ fn dispatch(command: Command, build: Build) -> Result<()> {
     }
 }
 
-fn run(args: &Run, build: Build) -> Result<()> {
+fn run(build: Build, args: &Run) -> Result<()> {
     let loaded = load(&args.plan.experiment, &args.plan.suite)?;
-    build.ensure(loaded.experiments().flat_map(Experiment::trainings))?;
+    build.ensure(
+        loaded.experiments().flat_map(Experiment::trainings),
+        args.verbosity(),
+    )?;
     let options = options(&args.plan, args.keep_going, args.jobs);
     let progress = Arc::new(Progress::new(args.verbosity()));
     let stop = Stop::on_signals()?;
@@ -233,9 +235,8 @@ fn megabytes(bytes: u64) -> String {
     }
 }
 
-/// Whether a point's model shape is in this binary; an exploration has no model.
+/// Whether the program has the shape of a point's model, if it uses one.
 fn is_compiled(point: &Point) -> bool {
-    let found = |settings: &Settings| registry::find(&settings.model.shape(), settings.device);
-    let settings = point.settings.training();
-    settings.is_none_or(|settings| found(settings).is_ok())
+    let mut settings = point.settings.training().into_iter();
+    settings.all(|one| !pipeline::preflight::uses_model(one) || registry::has(&one.model.shape()))
 }

@@ -117,7 +117,7 @@ impl Trained {
     fn load(build: Build, run: &Path) -> Result<Self> {
         let run = RunDirectory::find(run)?;
         let settings = settings_of(&run, "model to ask")?;
-        build.ensure([&settings])?;
+        build.ensure([&settings], Verbosity::Normal)?;
         let file = run.last_weights()?;
         if !run.has_results() {
             let file = file.display();

@@ -38,15 +38,12 @@ impl ModelShape {
         ]
     }
 
-    /// The list of the shapes to compile, `shapes.txt` beside the program, given the folder of its build script's
-    /// output, `TARGET/PROFILE/build/NAME/out`.
+    /// The list of the shapes to compile, `TARGET/PROFILE/shapes.txt` beside the program, given the folder of its build
+    /// script's output, which is somewhere below `TARGET/PROFILE/build`.
     pub fn list_of_build(out: &Path) -> Option<PathBuf> {
-        Some(out.ancestors().nth(3)?.join("shapes.txt"))
-    }
-
-    /// Whether such a model can be built: every count is at least 1.
-    pub fn is_consistent(&self) -> bool {
-        self.counts().iter().all(|(_, count)| *count > 0)
+        let mut above = out.ancestors();
+        let build = above.find(|folder| folder.file_name().is_some_and(|name| name == "build"));
+        Some(build?.with_file_name("shapes.txt"))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::ops::LabDevice;
 use crate::ops::dropout::Dropout;
 
-/// A shape that this binary can train.
+/// A shape that this program can train.
 #[derive(Debug)]
 pub struct Compiled {
     /// Its constants.
@@ -178,7 +178,11 @@ pub fn compiled() -> &'static [Compiled] {
     OF_THE_PROGRAM.get().copied().unwrap_or_default()
 }
 
-/// Looks up a shape, if this binary can train it on such a device.
+/// What to do about a shape that is not compiled in, where it cannot be compiled at once.
+pub const HOW_TO_ADD: &str = "on a machine with cargo and the sources, `attnlab compile FILE` compiles the shapes of an \
+                              experiment; `attnlab shapes` lists those in this program";
+
+/// Looks up a shape, if this program can train it on such a device.
 ///
 /// # Errors
 /// The shape is not compiled in (the message says how to add it), or the binary was
@@ -191,13 +195,11 @@ pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled>
         );
     }
     let compiled = compiled().iter().find(|c| &c.shape == shape);
-    compiled.ok_or_else(|| {
-        let help = "where cargo and the sources are, `attnlab compile FILE` adds the shapes of an experiment";
-        Error::config(format!("shape {shape} is not in this program")).help(help)
-    })
+    let lacking = || Error::config(format!("shape {shape} is not in this program"));
+    compiled.ok_or_else(|| lacking().help(HOW_TO_ADD))
 }
 
-/// Whether a shape is compiled into this binary.
+/// Whether a shape is compiled into this program.
 pub fn has(shape: &ModelShape) -> bool {
     compiled().iter().any(|one| &one.shape == shape)
 }

@@ -70,7 +70,6 @@ fn error(lab: &Lab, said: Said) -> String {
                 let (before, _) = before.rsplit_once(": ").unwrap_or((before, ""));
                 format!("{before}: CAUSE")
             }
-            // Which ones depends on the experiments that are compiled in.
             None => line.to_owned(),
         })
         .collect();

@@ -17,13 +17,16 @@ use crate::pipeline::plan::estimate::{Estimate, estimate};
 use crate::pipeline::plan::{self, Action, Plan};
 use crate::pipeline::preflight;
 use crate::pipeline::stage::Source;
-use crate::progress::output_width;
+use crate::progress::{Verbosity, output_width};
 
-/// `attnlab plan`, and `attnlab run --dry-run`. Writes nothing, but compiles missing shapes, so that it can count parameters.
+/// `attnlab plan`, and `attnlab run --dry-run`. Compiles missing shapes, so that it can count parameters, and writes nothing else.
 pub fn plan(build: Build, args: &cli::Plan) -> Result<()> {
     let mut above = BTreeMap::new();
     let loaded = load(&args.experiment, &args.suite)?;
-    build.ensure(loaded.experiments().flat_map(Experiment::trainings))?;
+    build.ensure(
+        loaded.experiments().flat_map(Experiment::trainings),
+        Verbosity::Normal,
+    )?;
     match &loaded {
         Loaded::Experiment(experiment) => {
             let laid_out = make(experiment, args, &mut above)?;

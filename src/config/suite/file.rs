@@ -117,15 +117,13 @@ impl Source {
     fn profiles(&self) -> Vec<Problem> {
         let mut problems = vec![];
         problems.extend(self.no_profile(self.place(&["profile"]), &self.file.profile));
-        for (name, table) in &self.file.profiles {
+        for name in self.file.profiles.keys() {
             // It is the name of a folder.
             let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
             if name.is_empty() || !name.chars().all(plain) {
                 let message = format!("a profile has letters, digits, _ and -, not {name:?}");
                 problems.push(self.problem(&["profiles", name], message));
             }
-            let written = ["profiles", name, "set"];
-            problems.extend(self.shapes(&table.set, &written));
         }
         problems
     }
@@ -153,10 +151,9 @@ impl Source {
                 let help = nearby::suggestion(&path).filter(|_| !path.exists());
                 Problem { help, ..problem }
             }));
-            for (name, set) in &member.profiles {
+            for name in member.profiles.keys() {
                 let written = ["members", &index, "profiles", name];
                 problems.extend(self.no_profile(self.place(&written), name));
-                problems.extend(self.shapes(set, &written));
             }
         }
         problems
@@ -181,24 +178,4 @@ impl Source {
         };
         table.iter().flat_map(one).collect()
     }
-
-    /// A problem for each setting of a profile that would change a model's shape.
-    fn shapes(&self, table: &toml::Table, written: &[&str]) -> Vec<Problem> {
-        let settings = self.settings(table, written).into_iter();
-        let shapes = settings.filter(|one| is_shape(&one.key));
-        let why = "shapes are compiled from the experiments' files";
-        let refused = shapes.map(|one| {
-            let key = tree::dotted(&one.key);
-            Problem::at(one.place, format!("a profile cannot set `{key}`: {why}"))
-        });
-        refused.collect()
-    }
-}
-
-/// Whether a key decides what has to be compiled.
-fn is_shape(key: &[String]) -> bool {
-    let [table, name, ..] = key else {
-        return key == ["model"];
-    };
-    table == "model" && ["embed", "hidden", "vocabulary", "context"].contains(&name.as_str())
 }

@@ -188,7 +188,7 @@ fn each_mistake_in_a_suite_has_its_text() {
             "\"evaluate.invented.names\"",
         ),
         (
-            "profile of a shape",
+            "profile with a shape that does not fit",
             "\"seeds\" = [7]",
             "\"model.embed\" = 3",
         ),

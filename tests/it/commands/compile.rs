@@ -5,7 +5,8 @@
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use crate::lab::{Lab, QUICKSTART};
 
@@ -36,33 +37,48 @@ fn cargo(lab: &Lab, hidden: u32) -> String {
     script(
         lab,
         "cargo",
-        &format!("echo \"$*\" >> {calls}\necho 'not JSON'\necho '{message}'"),
+        &format!("echo \"$*\" >> '{calls}'\necho 'not JSON'\necho '{message}'"),
     )
 }
 
-/// The list changes twice, and cargo must not take that for a reason to build the program again.
-fn keeping_the_list<T>(test: impl FnOnce() -> T) -> T {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _held = ONE_AT_A_TIME.lock();
-    let path = list();
-    let before = std::fs::read(&path).expect("the build script has made it");
-    let time = path
-        .metadata()
-        .and_then(|list| list.modified())
-        .expect("a time");
-    let result = test();
-    std::fs::write(&path, before).expect("written");
-    let file = File::options()
-        .append(true)
-        .open(&path)
-        .expect("it is there");
-    file.set_modified(time).expect("a time");
-    result
+/// The list as it was, put back in the end: with its time, since cargo must not build the program again. One test at a time
+/// changes it.
+struct List {
+    before: Vec<u8>,
+    time: SystemTime,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl List {
+    fn kept() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::fs::read(list()).expect("the build script has made it");
+        let time = list().metadata().and_then(|list| list.modified());
+        Self {
+            before,
+            time: time.expect("a time"),
+            _turn: turn,
+        }
+    }
+
+    fn text() -> String {
+        std::fs::read_to_string(list()).expect("a list")
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        let written = std::fs::write(list(), &self.before);
+        let file = written.and_then(|()| File::options().append(true).open(list()));
+        file.and_then(|file| file.set_modified(self.time))
+            .expect("the list is put back");
+    }
 }
 
 #[test]
 fn a_new_shape_is_compiled_and_the_new_program_goes_on_with_the_same_command() {
-    let lab = Lab::new();
+    let (lab, _list) = (Lab::new(), List::kept());
     let cargo = cargo(&lab, 41);
     let command = [
         "run",
@@ -72,33 +88,67 @@ fn a_new_shape_is_compiled_and_the_new_program_goes_on_with_the_same_command() {
         "--results",
         &lab.text("r"),
     ];
-    let (said, listed) = keeping_the_list(|| {
-        let said = lab.attnlab_with(&command, &[("CARGO", &cargo)]);
-        (said, std::fs::read_to_string(list()).expect("a list"))
-    });
-    assert_eq!(
-        said.err,
-        format!("compiling the shape {SHAPE} into the program: once, in about half a minute\n")
-    );
+    let said = lab.attnlab_with(&command, &[("CARGO", &cargo)]);
+    let told =
+        format!("compiling the shape {SHAPE} into the program: once, for about half a minute\n");
+    assert_eq!(said.err, told);
     assert_eq!(said.done(), format!("new program: {}\n", command.join(" ")));
-    assert!(listed.lines().any(|line| line == SHAPE), "{listed}");
+    assert_eq!(List::text().matches(SHAPE).count(), 1);
     let calls = std::fs::read_to_string(lab.path("calls")).expect("cargo was called");
     let build = calls.lines().last().unwrap_or_default();
+    let profile = list();
+    let profile = profile
+        .parent()
+        .and_then(Path::file_name)
+        .expect("a folder")
+        .to_string_lossy();
+    let profile = if profile == "debug" { "dev" } else { &*profile };
     for part in [
         "build --quiet",
         "--bin attnlab",
-        "--profile ",
+        &format!("--profile {profile} "),
         "--target-dir ",
     ] {
         assert!(build.contains(part), "{part} is not in {build}");
     }
+    // The program of this test still lacks it: it is not listed once more, and nothing else is said.
+    let command = [&command[..], &["--quiet"]].concat();
+    let said = lab.attnlab_with(&command, &[("CARGO", &cargo)]);
+    assert_eq!(said.err, "");
+    said.done();
+    assert_eq!(List::text().matches(SHAPE).count(), 1);
 }
 
 #[test]
-fn a_program_that_was_built_without_the_shape_is_not_run() {
-    let lab = Lab::new();
-    let cargo = cargo(&lab, 40);
-    let said = keeping_the_list(|| {
+fn several_shapes_are_compiled_at_once() {
+    let (lab, _list) = (Lab::new(), List::kept());
+    let cargo = cargo(&lab, 41);
+    let axes = ["--set", "sweep.model.hidden=[40,41]", "--set", "labels=[]"];
+    let said = lab.attnlab_with(
+        &[&["plan", QUICKSTART][..], &axes].concat(),
+        &[("CARGO", &cargo)],
+    );
+    let other = SHAPE.replace("41", "40");
+    let told = format!("compiling the shapes {other}, {SHAPE} into the program");
+    assert!(said.err.starts_with(&told), "{}", said.err);
+}
+
+#[test]
+fn a_build_that_fails_or_lacks_the_shape_leaves_the_list_and_the_results_as_they_were() {
+    let (lab, list) = (Lab::new(), List::kept());
+    let fails = script(
+        &lab,
+        "fails",
+        "[ \"$1\" = --version ] || { echo broken >&2; exit 1; }",
+    );
+    for (cargo, why) in [
+        (cargo(&lab, 40), "lacks it too"),
+        (fails, "`cargo build` failed in "),
+        (
+            script(&lab, "nothing", "exit 7"),
+            "nothing --version` fails",
+        ),
+    ] {
         let command = [
             "run",
             QUICKSTART,
@@ -108,23 +158,22 @@ fn a_program_that_was_built_without_the_shape_is_not_run() {
             &lab.text("r"),
         ];
         let said = lab.attnlab_with(&command, &[("CARGO", &cargo)]);
-        let listed = std::fs::read_to_string(list()).expect("a list");
-        assert!(!listed.contains(SHAPE), "{listed}");
-        said
-    });
-    assert_eq!(said.code, 3);
-    assert!(
-        said.err.contains("program has been built without"),
-        "{}",
-        said.err
-    );
-    assert!(!lab.path("r").exists());
+        assert_eq!((said.code, &*said.out), (3, ""));
+        let refused = format!("error: shape {SHAPE} is not in this program, and ");
+        assert!(
+            said.err.contains(&refused) && said.err.contains(why),
+            "{}",
+            said.err
+        );
+        assert_eq!(List::text().as_bytes(), list.before);
+        assert!(!lab.path("r").exists());
+    }
 }
 
 #[test]
 fn the_shapes_of_an_experiment_that_are_there_need_no_cargo() {
     let said = Lab::new().attnlab(&["compile", QUICKSTART]).done();
-    assert_eq!(said, "1 shape, 0 of them new\n");
+    assert_eq!(said, "1 shape, 0 newly compiled\n");
     let shapes = Lab::new().attnlab(&["shapes"]).done();
     let rows: Vec<Vec<&str>> = shapes
         .lines()
