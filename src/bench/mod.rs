@@ -59,11 +59,12 @@ pub fn measure(
 ) -> Result<Benchmark> {
     let settings = &experiment.points[0].settings;
     let settings = settings.needed(&experiment.name, "training step to measure")?;
+    let corpus = &settings.data.open(data)?;
     let bench = Bench {
         experiment,
         settings,
         compiled: registry::find(&settings.model.shape(), settings.device)?,
-        corpus: &settings.data.open(data)?,
+        corpus,
         start: Start {
             seed: experiment.seeds[0],
             deviation: settings.model.initial_deviation as f32,

@@ -1,17 +1,16 @@
 //! `attnlab bench`: how fast the program is on this machine.
 
-use super::{Build, megabytes, print, print_json, thousands};
+use super::{megabytes, print, print_json, thousands};
 use crate::bench::report::{Benchmark, Part};
 use crate::error::Result;
 use crate::progress::{Progress, Verbosity};
 use crate::{bench, cli, config};
 
-pub fn bench(build: Build, args: &cli::Bench) -> Result<()> {
+pub fn bench(args: &cli::Bench) -> Result<()> {
     let data = args.data.directory.as_deref();
     let file = args.file.clone();
     let file = file.unwrap_or_else(|| bench::default_experiment(data));
     let experiment = config::load(&file, &args.placement.added_to(&args.set))?;
-    build.ensure(experiment.trainings(), Verbosity::Normal)?;
     let progress = Progress::new(Verbosity::Normal);
     let threads = args.threads.unwrap_or(0);
     let report = bench::measure(&experiment, args.steps, threads, data, &progress)?;

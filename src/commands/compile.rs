@@ -13,13 +13,12 @@ use serde_json::Value;
 
 use super::{count, print};
 use crate::SOURCES;
-use crate::config::schema::{DeviceKind, Settings};
+use crate::config;
 use crate::config::shape::ModelShape;
-use crate::config::{self, Experiment};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::registry;
-use crate::pipeline::preflight::uses_model;
+use crate::pipeline::preflight::shapes;
 use crate::progress::{Progress, Verbosity};
 
 /// How cargo built the program.
@@ -40,9 +39,9 @@ pub fn compile(build: Build, paths: &[PathBuf]) -> Result<()> {
             .iter()
             .chain(members.map(|member| &member.experiment))
     });
-    let needed: BTreeSet<ModelShape> =
-        shapes(experiments.flat_map(Experiment::trainings)).collect();
-    let missing = missing(needed.iter().copied());
+    let needed: BTreeSet<ModelShape> = experiments.flat_map(shapes).collect();
+    let missing = needed.iter().filter(|shape| !registry::has(shape));
+    let missing: BTreeSet<ModelShape> = missing.copied().collect();
     if !missing.is_empty() {
         build.add(&missing, Verbosity::Normal)?;
     }
@@ -54,20 +53,11 @@ pub fn compile(build: Build, paths: &[PathBuf]) -> Result<()> {
 }
 
 impl Build {
-    /// Goes on as a program that has the shapes of these settings, if this one lacks some.
-    ///
-    /// # Errors
-    /// They cannot be compiled here; the message says why.
-    pub fn ensure<'a>(
-        self,
-        settings: impl IntoIterator<Item = &'a Settings>,
-        verbosity: Verbosity,
-    ) -> Result<()> {
-        let runs_here = |one: &&Settings| one.device != DeviceKind::Cuda || cfg!(feature = "cuda");
-        let missing = missing(shapes(settings.into_iter().filter(runs_here)));
-        match missing.is_empty() {
-            true => Ok(()),
-            false => Err(become_program(&self.add(&missing, verbosity)?)),
+    /// Goes on as a program that also has these shapes; returns only if that fails, with the reason.
+    pub fn go_on_with(self, shapes: &BTreeSet<ModelShape>, verbosity: Verbosity) -> Error {
+        match self.add(shapes, verbosity) {
+            Ok(program) => become_program(&program),
+            Err(error) => error,
         }
     }
 
@@ -182,18 +172,6 @@ impl Build {
         let program = executable(&String::from_utf8_lossy(&done.stdout));
         program.ok_or_else(|| "`cargo build` has not said where the program is".to_owned())
     }
-}
-
-/// The shapes of these settings, as far as a model is used.
-fn shapes<'a>(settings: impl Iterator<Item = &'a Settings>) -> impl Iterator<Item = ModelShape> {
-    settings
-        .filter(|one| uses_model(one))
-        .map(|one| one.model.shape())
-}
-
-/// Those that are not in this program.
-fn missing(shapes: impl Iterator<Item = ModelShape>) -> BTreeSet<ModelShape> {
-    shapes.filter(|shape| !registry::has(shape)).collect()
 }
 
 /// `shape … is`, `shapes … and … are`.

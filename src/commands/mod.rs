@@ -25,7 +25,7 @@ pub use self::compile::Build;
 use crate::cli::{self, Command, Data, ExperimentArgs, Plan, Run, SuiteArgs};
 use crate::config::{self, Experiment, Loaded, Point};
 use crate::error::{Error, Result};
-use crate::model::registry::{self, Compiled};
+use crate::model::registry::{self, Compiled, Program};
 use crate::pipeline::directory::{RunDirectory, experiment_folder, of_other_settings};
 use crate::pipeline::{self, ExperimentResults, Options};
 use crate::progress::{Progress, Verbosity, output_width, thousands};
@@ -35,8 +35,17 @@ use crate::stop::Stop;
 /// and returns the exit code.
 pub fn main(shapes: &'static [Compiled], build: Build) -> ExitCode {
     crate::ops::allocator::keep_freed_memory();
-    registry::install(shapes);
-    match dispatch(cli::parse(), build) {
+    let command = cli::parse();
+    let verbosity = match &command {
+        Command::Run(args) => args.verbosity(),
+        _ => Verbosity::Normal,
+    };
+    let compile = move |missing: &_| build.go_on_with(missing, verbosity);
+    registry::install(Program {
+        shapes,
+        compile: Box::new(compile),
+    });
+    match dispatch(command, build) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If standard error is closed, there is nowhere to report it.
@@ -48,9 +57,9 @@ pub fn main(shapes: &'static [Compiled], build: Build) -> ExitCode {
 
 fn dispatch(command: Command, build: Build) -> Result<()> {
     match command {
-        Command::Run(args) if args.dry_run => plan::plan(build, &args.plan),
-        Command::Run(args) => run(build, &args),
-        Command::Plan(plan) => plan::plan(build, &plan),
+        Command::Run(args) if args.dry_run => plan::plan(&args.plan),
+        Command::Run(args) => run(&args),
+        Command::Plan(plan) => plan::plan(&plan),
         Command::List(what) => list::list(&what),
         Command::Clean(args) => clean::clean(&args),
         Command::Check { paths, json } => check::check(&paths, json),
@@ -74,10 +83,10 @@ fn dispatch(command: Command, build: Build) -> Result<()> {
             run,
             question,
             json,
-        } => trained::ask(build, &run, &question, json),
-        Command::Score { run, text } => trained::score(build, &run, &text),
+        } => trained::ask(&run, &question, json),
+        Command::Score { run, text } => trained::score(&run, &text),
         Command::Export { run, file, force } => trained::export(&run, &file, force),
-        Command::Bench(args) => bench::bench(build, &args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Completions { shell } => print_bytes(&cli::completions(shell)),
         Command::Data(Data::Fetch {
             name: _,
@@ -92,12 +101,8 @@ fn dispatch(command: Command, build: Build) -> Result<()> {
     }
 }
 
-fn run(build: Build, args: &Run) -> Result<()> {
+fn run(args: &Run) -> Result<()> {
     let loaded = load(&args.plan.experiment, &args.plan.suite)?;
-    build.ensure(
-        loaded.experiments().flat_map(Experiment::trainings),
-        args.verbosity(),
-    )?;
     let options = options(&args.plan, args.keep_going, args.jobs);
     let progress = Arc::new(Progress::new(args.verbosity()));
     let stop = Stop::on_signals()?;

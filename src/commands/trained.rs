@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{Build, print, print_bytes, print_json, thousands};
+use super::{print, print_bytes, print_json, thousands};
 use crate::config;
 use crate::config::schema::{Settings, default_answer_characters};
 use crate::data::Question;
@@ -18,8 +18,8 @@ use crate::pipeline::directory::RunDirectory;
 use crate::progress::{Progress, Verbosity};
 use crate::{eval, files};
 
-pub fn ask(build: Build, run: &Path, question: &str, json: bool) -> Result<()> {
-    let trained = Trained::load(build, run)?;
+pub fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
+    let trained = Trained::load(run)?;
     let asked = [Question::unanswered(question)];
     trained.check_fits(question)?;
     prompt(&asked[0], &trained.vocabulary).map_err(|e| Error::usage(e.message()))?;
@@ -39,8 +39,8 @@ pub fn ask(build: Build, run: &Path, question: &str, json: bool) -> Result<()> {
     print(format!("{said}\nprobability {:.1} %", 100.0 * probability))
 }
 
-pub fn score(build: Build, run: &Path, file: &Path) -> Result<()> {
-    let trained = Trained::load(build, run)?;
+pub fn score(run: &Path, file: &Path) -> Result<()> {
+    let trained = Trained::load(run)?;
     let text = files::read_text(Kind::Data, file)?;
     let model = trained.model.as_ref();
     let rows = eval::score::lines(model, &trained.vocabulary, trained.longest, &text)
@@ -114,10 +114,9 @@ struct Trained {
 }
 
 impl Trained {
-    fn load(build: Build, run: &Path) -> Result<Self> {
+    fn load(run: &Path) -> Result<Self> {
         let run = RunDirectory::find(run)?;
         let settings = settings_of(&run, "model to ask")?;
-        build.ensure([&settings], Verbosity::Normal)?;
         let file = run.last_weights()?;
         if !run.has_results() {
             let file = file.display();

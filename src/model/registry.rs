@@ -2,6 +2,7 @@
 //!
 //! The program's build script (`build_shapes.rs`) writes one `Compiled::of::<…>()` per shape; `main.rs` installs them.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use dfdx::tensor::Cpu;
@@ -153,50 +154,80 @@ impl Compiled {
     }
 }
 
-/// The shapes of the program, which the library does not know.
-static OF_THE_PROGRAM: OnceLock<&'static [Compiled]> = OnceLock::new();
-
-/// Says which shapes are compiled in; the first call counts.
-pub fn install(shapes: &'static [Compiled]) {
-    let _ = OF_THE_PROGRAM.set(shapes);
+/// What the program adds to the library.
+pub struct Program {
+    /// The shapes that are compiled in, in ascending order of size.
+    pub shapes: &'static [Compiled],
+    /// Compiles shapes that are not, and goes on as a program that has them; returns only if that fails.
+    pub compile: Box<dyn Fn(&BTreeSet<ModelShape>) -> Error + Send + Sync>,
 }
 
-/// All compiled shapes, in ascending order of size.
+static PROGRAM: OnceLock<Program> = OnceLock::new();
+
+/// Says what the program has; the first call counts.
+pub fn install(program: Program) {
+    let _ = PROGRAM.set(program);
+}
+
+/// All compiled shapes, in ascending order of size. Unit tests have the quickstart's.
 pub fn compiled() -> &'static [Compiled] {
     #[cfg(test)]
-    install({
+    return const {
         use crate::config::shape::QUICKSTART as SHAPE;
-        const {
-            &[Compiled::of::<
-                { SHAPE.embed },
-                { SHAPE.hidden },
-                { SHAPE.vocabulary },
-                { SHAPE.context },
-            >()]
-        }
-    });
-    OF_THE_PROGRAM.get().copied().unwrap_or_default()
+        &[Compiled::of::<
+            { SHAPE.embed },
+            { SHAPE.hidden },
+            { SHAPE.vocabulary },
+            { SHAPE.context },
+        >()]
+    };
+    #[cfg(not(test))]
+    PROGRAM.get().map_or(&[], |program| program.shapes)
 }
 
 /// What to do about a shape that is not compiled in, where it cannot be compiled at once.
 pub const HOW_TO_ADD: &str = "on a machine with cargo and the sources, `attnlab compile FILE` compiles the shapes of an \
                               experiment; `attnlab shapes` lists those in this program";
 
-/// Looks up a shape, if this program can train it on such a device.
+/// Compiles the shapes that the program lacks, if there are any, and goes on as another program: whatever is cheap to check
+/// has been checked before. With all shapes compiled in, returns.
 ///
 /// # Errors
-/// The shape is not compiled in (the message says how to add it), or the binary was
-/// built without CUDA.
+/// They cannot be compiled here; the message says why.
+pub fn require(shapes: impl IntoIterator<Item = ModelShape>) -> Result<()> {
+    let missing: BTreeSet<ModelShape> = shapes.into_iter().filter(|shape| !has(shape)).collect();
+    match (missing.first(), PROGRAM.get()) {
+        (None, _) => Ok(()),
+        (Some(_), Some(program)) => Err((program.compile)(&missing)),
+        (Some(shape), None) => {
+            Err(Error::config(format!("shape {shape} is not in this program")).help(HOW_TO_ADD))
+        }
+    }
+}
+
+/// Looks up a shape, if the program can train it on such a device; see [`require`].
+///
+/// # Errors
+/// The shape cannot be compiled, or the program was built without CUDA.
 pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled> {
+    check_device(device)?;
+    require([*shape])?;
+    let compiled = compiled().iter().find(|one| &one.shape == shape);
+    Ok(compiled.expect("it is required"))
+}
+
+/// Checks that the program was built for a device.
+///
+/// # Errors
+/// It was built without CUDA.
+pub fn check_device(device: DeviceKind) -> Result<()> {
     if device == DeviceKind::Cuda && !cfg!(feature = "cuda") {
         return Err(
-            Error::config("`device` is \"cuda\", but this binary was built without CUDA")
+            Error::config("`device` is \"cuda\", but this program was built without CUDA")
                 .help("rebuild with `--features cuda`, or set `device = \"cpu\"`"),
         );
     }
-    let compiled = compiled().iter().find(|c| &c.shape == shape);
-    let lacking = || Error::config(format!("shape {shape} is not in this program"));
-    compiled.ok_or_else(|| lacking().help(HOW_TO_ADD))
+    Ok(())
 }
 
 /// Whether a shape is compiled into this program.

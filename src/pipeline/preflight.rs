@@ -7,6 +7,7 @@ use crate::config::Experiment;
 use crate::config::schema::{
     AttentionSpec, DeviceKind, EvaluateSpec, ModelSpec, Settings, Training, ValidateSpec,
 };
+use crate::config::shape::ModelShape;
 use crate::data::objectives::Reads;
 use crate::error::{Error, Result};
 use crate::model::registry;
@@ -18,6 +19,12 @@ pub(super) fn check_ready(experiment: &Experiment) -> Result<()> {
         let error = Error::data(format!("{}: {}", blocker.place, blocker.message));
         Err(blocker.help.iter().fold(error, Error::help))
     })
+}
+
+/// The shapes of the models that an experiment uses.
+pub fn shapes(experiment: &Experiment) -> impl Iterator<Item = ModelShape> {
+    let settings = experiment.trainings().filter(|one| uses_model(one));
+    settings.map(|one| one.model.shape())
 }
 
 /// Checks that the vocabulary and every text to be read fit the model, and that tokens can be counted.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use lines::{headline, run_lines};
 
-use super::{Build, count, load, print, print_json, print_wrapped};
+use super::{count, load, print, print_json, print_wrapped};
 use crate::cli;
 use crate::config::{Experiment, Loaded};
 use crate::error::Result;
@@ -17,17 +17,12 @@ use crate::pipeline::plan::estimate::{Estimate, estimate};
 use crate::pipeline::plan::{self, Action, Plan};
 use crate::pipeline::preflight;
 use crate::pipeline::stage::Source;
-use crate::progress::{Verbosity, output_width};
+use crate::progress::output_width;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Compiles missing shapes, so that it can count parameters, and writes nothing else.
-pub fn plan(build: Build, args: &cli::Plan) -> Result<()> {
+pub fn plan(args: &cli::Plan) -> Result<()> {
     let mut above = BTreeMap::new();
-    let loaded = load(&args.experiment, &args.suite)?;
-    build.ensure(
-        loaded.experiments().flat_map(Experiment::trainings),
-        Verbosity::Normal,
-    )?;
-    match &loaded {
+    match &load(&args.experiment, &args.suite)? {
         Loaded::Experiment(experiment) => {
             let laid_out = make(experiment, args, &mut above)?;
             if args.json {

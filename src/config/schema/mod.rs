@@ -204,7 +204,7 @@ pub struct ModelSpec {
     /// Number of token ids; at least what the data needs.
     #[schemars(range(min = 1))]
     pub vocabulary: usize,
-    /// Context length: the longest document, in tokens.
+    /// Context length: the longest sequence, in tokens. Longer documents are cut; a question with its answer must fit.
     #[schemars(range(min = LEAST_CONTEXT))]
     pub context: usize,
     /// Attention of all layers, which the tables of a `pattern` override.

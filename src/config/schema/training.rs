@@ -104,7 +104,7 @@ pub struct ValidateSpec {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<usize>,
-    /// A measure on held-out data. Default: `"token-accuracy"` of a made task, `"loss"` of text.
+    /// A measure on held-out data, not one of generated answers. Default: `"token-accuracy"` of a made task, `"loss"` of text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measure: Option<Named<Measure>>,
     /// Number of held-out sequences to score, taken from the start of the split. Default: all.

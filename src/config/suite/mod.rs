@@ -74,16 +74,6 @@ pub enum Loaded {
 
 impl Loaded {
     /// The experiment, or those of the suite, in order.
-    pub fn experiments(&self) -> impl Iterator<Item = &Experiment> {
-        let (one, members) = match self {
-            Self::Experiment(experiment) => (Some(experiment), &[][..]),
-            Self::Suite(suite) => (None, &suite.members[..]),
-        };
-        one.into_iter()
-            .chain(members.iter().map(|member| &member.experiment))
-    }
-
-    /// The same, owned.
     pub fn into_experiments(self) -> Vec<Experiment> {
         match self {
             Self::Experiment(experiment) => vec![experiment],

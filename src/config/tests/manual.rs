@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::config::json_schema::{Range, tree};
 use crate::config::schema::{ExperimentHeader, ExplorationSettings, Settings};
 use crate::data::DataKind;
+use crate::data::objectives::Objective;
 use crate::eval::measures::Measure;
 use crate::explore::QuestionKind;
 use crate::kinds::Listed;
@@ -48,6 +49,7 @@ fn the_manual_has_the_keys_of_the_types() {
         made = with_table(&made, heading, head, &rows(table));
     }
     made = with_kinds::<DataKind>(&made, "### Kinds of data", "kind");
+    made = with_kinds::<Objective>(&made, "### Objectives", "objective");
     made = with_kinds::<Measure>(&made, "### `evaluate.measures`", "measure");
     made = with_kinds::<QuestionKind>(&made, "### Questions", "kind");
     made = with_kinds::<FigureKind>(&made, "### Kinds of figures", "kind");

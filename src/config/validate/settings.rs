@@ -273,10 +273,14 @@ fn validation(rules: &mut Rules<'_>, spec: &ValidateSpec, settings: &Settings) {
     let of_data = ["data.kind", "data.held_out"];
     if !offers.examples && !offers.held_out {
         let message = format!(
-            "`pretrain.validate` needs something that is held out, but {data:?} data has nothing"
+            "`pretrain.validate` scores held-out documents or made examples, never questions, and {data:?} data has none"
         );
         let keys = [&["pretrain.validate"][..], &of_data].concat();
-        return rules.helped(&keys, message, "set `data.held_out`, or remove the table");
+        let help = match data {
+            "text" => "hold some out by `data.held_out = 0.1`, or remove the table",
+            _ => "remove the table",
+        };
+        return rules.helped(&keys, message, help);
     }
     let key = "pretrain.validate.measure";
     let measure = settings.validated_by(spec);

@@ -121,22 +121,25 @@ pub fn make<'a>(
     notice: &mut dyn FnMut(String),
 ) -> Result<Plan<'a>> {
     preflight::check_ready(experiment)?;
-    for point in &experiment.points {
-        let settings = point.settings.training();
-        if let Some(settings) = settings.filter(|one| preflight::uses_model(one)) {
-            registry::find(&settings.model.shape(), settings.device)?;
-        }
+    for settings in experiment
+        .trainings()
+        .filter(|one| preflight::uses_model(one))
+    {
+        registry::check_device(settings.device)?;
     }
+    let mut corpora = vec![];
+    let open = |point| open(point, options.data.as_deref(), &mut corpora);
+    let inputs: Vec<Option<Inputs<'_>>> =
+        experiment.points.iter().map(open).collect::<Result<_>>()?;
+    registry::require(preflight::shapes(experiment))?;
     let mut plan = Plan {
         experiment,
         runs: vec![],
         stages: vec![],
         notes: BTreeSet::new(),
     };
-    let mut corpora = vec![];
-    for point in &experiment.points {
-        let data = options.data.as_deref();
-        let stages = stages(point, &experiment.seeds, data, &mut corpora)?;
+    for (point, inputs) in experiment.points.iter().zip(&inputs) {
+        let stages = stages(point, inputs.as_ref(), &experiment.seeds)?;
         for (&seed, stages) in experiment.seeds.iter().zip(stages) {
             let add = |stage| add_stage(&mut plan, stage, (point, seed), &options.results);
             let stages = stages.into_iter().map(add).collect::<Result<_>>()?;
@@ -157,21 +160,15 @@ pub fn make<'a>(
     Ok(plan)
 }
 
-/// The stages of a point's runs, seed by seed; an exploration opens no data. Each corpus is read once, however many
+/// What a point reads, checked against its settings; an exploration reads nothing. Each corpus is read once, however many
 /// points use it.
-fn stages<'a>(
+fn open<'a>(
     point: &'a Point,
-    seeds: &[u64],
     directory: Option<&Path>,
     corpora: &mut Vec<(&'a Kinded<DataKind>, Arc<Corpus>)>,
-) -> Result<Vec<Vec<(Job<'a>, Stage)>>> {
-    let seeds = seeds.iter();
-    let settings = match &point.settings {
-        PointSettings::Training(settings) => settings,
-        PointSettings::Exploration(settings) => {
-            let stages = seeds.map(|&seed| vec![stage::of_exploration(&settings.explore, seed)]);
-            return Ok(stages.collect());
-        }
+) -> Result<Option<Inputs<'a>>> {
+    let Some(settings) = point.settings.training() else {
+        return Ok(None);
     };
     let corpus = match corpora.iter().find(|(known, _)| **known == settings.data) {
         Some((_, corpus)) => corpus.clone(),
@@ -183,7 +180,22 @@ fn stages<'a>(
     };
     let inputs = Inputs { settings, corpus };
     preflight::check(&inputs)?;
-    seeds.map(|&seed| stage::of_run(&inputs, seed)).collect()
+    Ok(Some(inputs))
+}
+
+/// The stages of a point's runs, seed by seed.
+fn stages<'a>(
+    point: &'a Point,
+    inputs: Option<&Inputs<'a>>,
+    seeds: &[u64],
+) -> Result<Vec<Vec<(Job<'a>, Stage)>>> {
+    let of_seed = |&seed: &u64| match (&point.settings, inputs) {
+        (PointSettings::Exploration(settings), _) => {
+            Ok(vec![stage::of_exploration(&settings.explore, seed)])
+        }
+        (PointSettings::Training(_), inputs) => stage::of_run(inputs.expect("it is open"), seed),
+    };
+    seeds.iter().map(of_seed).collect()
 }
 
 /// The index of a stage in the plan; it is added if no earlier run needs it.
