@@ -63,12 +63,17 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for CachingDecoder<'_, M, D> {
         };
         let logits = (self.network)(&tree.ids, &new).map_err(device_error)?;
         let mut distributions = vec![vec![]; inputs.len()];
-        let log_probabilities = logits.par_chunks_exact(M::VOCAB).map(log_softmax);
-        for (&i, log_probabilities) in order.iter().zip(log_probabilities.collect::<Vec<_>>()) {
+        for (&i, log_probabilities) in order.iter().zip(log_softmaxes(&logits, M::VOCAB)) {
             distributions[i] = log_probabilities;
         }
         Ok(distributions)
     }
+}
+
+/// Log-probabilities from rows of logits, by all threads.
+fn log_softmaxes(logits: &[f32], vocabulary: usize) -> Vec<Vec<f32>> {
+    let rows = logits.par_chunks_exact(vocabulary);
+    rows.map(log_softmax).collect()
 }
 
 /// Prompts as a prefix tree: each lists only the tokens that it does not share with the one before it.

@@ -154,12 +154,15 @@ impl Compiled {
     }
 }
 
+/// Compiles shapes that the program lacks and goes on as a program that has them; returns only if that fails.
+type Compile = Box<dyn Fn(&BTreeSet<ModelShape>) -> Error + Send + Sync>;
+
 /// What the program adds to the library.
 pub struct Program {
     /// The shapes that are compiled in, in ascending order of size.
     pub shapes: &'static [Compiled],
-    /// Compiles shapes that are not, and goes on as a program that has them; returns only if that fails.
-    pub compile: Box<dyn Fn(&BTreeSet<ModelShape>) -> Error + Send + Sync>,
+    /// How it gets others.
+    pub compile: Compile,
 }
 
 static PROGRAM: OnceLock<Program> = OnceLock::new();

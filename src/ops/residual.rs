@@ -10,7 +10,6 @@ use std::sync::Arc;
 use dfdx::shapes::{Dim, HasShape, Shape};
 use dfdx::tensor::{Cpu, CpuError, Gradients, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::ReshapeTo;
-use rayon::prelude::*;
 
 use super::Stream;
 use super::bridge::{host, set_gradient, take_gradient};
@@ -22,6 +21,7 @@ use super::kernels::rows::{
 };
 use super::kernels::scratch::Scratch;
 use super::kernels::shards::{Shard, add_in_order, pair, plan, split, take};
+use super::kernels::threads;
 use super::parameters::{Linear, Norm, Projection};
 
 /// The branch of a residual sublayer, as a function of streams with the same number of documents, `[tokens, EMBED]`
@@ -253,13 +253,11 @@ pub(super) fn try_residual_of<
                     let dx = from_fn(|stream| take(&mut rest[stream], own(stream)));
                     (shard, saved.expect("saved because the tape is owned"), dx)
                 });
-                let work: Vec<_> = work.collect();
-                let work = work.into_par_iter().map(|(shard, saved, dx)| {
+                threads::map(work, |(shard, saved, dx)| {
                     let mut share = Scratch::new(count);
                     backward::<EMBED, STREAMS, B>(net, shard, saved, x, (dx, dropout), &mut share);
                     share
-                });
-                work.collect()
+                })
             };
             for (stream, dx) in streams.iter().zip(dstreams) {
                 set_gradient(gradients, stream, dx)?;
@@ -291,18 +289,16 @@ fn forward<const EMBED: usize, const STREAMS: usize, B: Branch<STREAMS>>(
 ) -> (Vec<f32>, Vec<Option<B::Saved>>) {
     let mut y = vec![0.0; streams[0].len()];
     let outputs = split(shards.iter().map(|shard| &shard[0]), EMBED, &mut y);
-    let saved = (shards.par_iter().zip(outputs))
-        .map(|(shard, y)| {
-            let x = rows_of::<EMBED, STREAMS>(shard, streams);
-            let mut normed = Scratch::new(x[which].len());
-            normalise(x[which], norm, &mut normed);
-            let mut inputs = x;
-            inputs[which] = &normed;
-            let saved = branch.forward(weights, shard, inputs, y);
-            drop_and_add(y, x[0], dropout, shard[0].starts[0] * EMBED);
-            save.then_some(saved)
-        })
-        .collect();
+    let saved = threads::map(shards.iter().zip(outputs), |(shard, y)| {
+        let x = rows_of::<EMBED, STREAMS>(shard, streams);
+        let mut normed = Scratch::new(x[which].len());
+        normalise(x[which], norm, &mut normed);
+        let mut inputs = x;
+        inputs[which] = &normed;
+        let saved = branch.forward(weights, shard, inputs, y);
+        drop_and_add(y, x[0], dropout, shard[0].starts[0] * EMBED);
+        save.then_some(saved)
+    });
     (y, saved)
 }
 

@@ -42,12 +42,7 @@ impl AdamwOp<f32> for Cpu {
         parameter: &Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
     ) -> Result<(), CpuError> {
-        let gradient = gradients.get_or_alloc_mut(parameter)?;
-        let sums: Vec<f64> = gradient
-            .par_chunks(CHUNK)
-            .map(|g| f64::from(wide!(sum_of(g, g, |g, _| g * g))))
-            .collect();
-        step.squares += sums.iter().sum::<f64>();
+        step.squares += squares(gradients.get_or_alloc_mut(parameter)?);
         Ok(())
     }
 
@@ -62,31 +57,9 @@ impl AdamwOp<f32> for Cpu {
         if !metrics.is_finite() {
             return Ok(());
         }
-        let [beta1, beta2] = update.betas.map(|beta| beta as f32);
-        let correction = |beta: f64| 1.0 / (1.0 - beta.powi(update.step as i32)) as f32;
-        let (correct1, correct2) = (correction(update.betas[0]), correction(update.betas[1]));
+        let moments = [host_mut(first), host_mut(second)];
         let scale = metrics.gradient_scale(update.clip_norm) as f32;
-        let (rate, epsilon) = (update.learning_rate as f32, update.epsilon as f32);
-        let keep = (1.0 - update.learning_rate * update.weight_decay) as f32;
-        let weights = host_mut(parameter).par_chunks_mut(CHUNK);
-        let firsts = host_mut(first).par_chunks_mut(CHUNK);
-        let seconds = host_mut(second).par_chunks_mut(CHUNK);
-        let work = weights
-            .zip(gradient.par_chunks(CHUNK))
-            .zip(firsts)
-            .zip(seconds);
-        work.for_each(|(((weights, gradient), firsts), seconds)| {
-            wide!({
-                let data = weights.iter_mut().zip(gradient).zip(firsts).zip(seconds);
-                for (((w, gradient), m), v) in data {
-                    let g = gradient * scale;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    let direction = *m * correct1 / ((*v * correct2).sqrt() + epsilon);
-                    *w = keep * *w - rate * direction;
-                }
-            });
-        });
+        update_elements(host_mut(parameter), gradient, moments, update, scale);
         Ok(())
     }
 
@@ -97,4 +70,47 @@ impl AdamwOp<f32> for Cpu {
     fn try_finish(step: CpuStep) -> Result<StepMetrics, CpuError> {
         Ok(step.metrics())
     }
+}
+
+// Neither function is generic, so that both are compiled once, not for every shape of a tensor.
+
+/// The sum of squares.
+fn squares(gradient: &[f32]) -> f64 {
+    let chunks = gradient.par_chunks(CHUNK);
+    let sums = chunks.map(|g| f64::from(wide!(sum_of(g, g, |g, _| g * g))));
+    sums.collect::<Vec<f64>>().iter().sum()
+}
+
+/// One update of weights and both moments; gradients are scaled by `scale`.
+fn update_elements(
+    weights: &mut [f32],
+    gradient: &[f32],
+    [firsts, seconds]: [&mut [f32]; 2],
+    update: Update,
+    scale: f32,
+) {
+    let [beta1, beta2] = update.betas.map(|beta| beta as f32);
+    let correction = |beta: f64| 1.0 / (1.0 - beta.powi(update.step as i32)) as f32;
+    let (correct1, correct2) = (correction(update.betas[0]), correction(update.betas[1]));
+    let (rate, epsilon) = (update.learning_rate as f32, update.epsilon as f32);
+    let keep = (1.0 - update.learning_rate * update.weight_decay) as f32;
+    let weights = weights.par_chunks_mut(CHUNK);
+    let firsts = firsts.par_chunks_mut(CHUNK);
+    let seconds = seconds.par_chunks_mut(CHUNK);
+    let work = weights
+        .zip(gradient.par_chunks(CHUNK))
+        .zip(firsts)
+        .zip(seconds);
+    work.for_each(|(((weights, gradient), firsts), seconds)| {
+        wide!({
+            let data = weights.iter_mut().zip(gradient).zip(firsts).zip(seconds);
+            for (((w, gradient), m), v) in data {
+                let g = gradient * scale;
+                *m = beta1 * *m + (1.0 - beta1) * g;
+                *v = beta2 * *v + (1.0 - beta2) * g * g;
+                let direction = *m * correct1 / ((*v * correct2).sqrt() + epsilon);
+                *w = keep * *w - rate * direction;
+            }
+        });
+    });
 }

@@ -3,7 +3,6 @@
 
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
-use rayon::prelude::*;
 
 use super::cached::CachedAttention;
 use super::kv_cache::KvCache;
@@ -13,6 +12,7 @@ use crate::ops::decoding::{BoxedIncremental, NewOfSequence, NewTokens};
 use crate::ops::kernels::rows::{RowNorm, normalise};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, split, take};
+use crate::ops::kernels::threads;
 use crate::ops::parameters::Norm;
 use crate::ops::residual::norm_of;
 
@@ -75,8 +75,8 @@ impl CachedSublayer<'_> {
         let (width, shards) = (self.layer.width(), plan(new.keys));
         let positions = new.positions_of_keys(|sequence| self.caches[sequence].tokens);
         let mut entries = Scratch::new(keys.len() / EMBED * width);
-        let parts = split(&shards, width, &mut entries).into_par_iter();
-        parts.zip(&shards).for_each(|(entries, shard)| {
+        let parts = split(&shards, width, &mut entries).into_iter();
+        threads::map(parts.zip(&shards), |(entries, shard)| {
             let rows = shard.rows(keys, EMBED);
             if !rows.is_empty() {
                 let normed = self.normed[1].then(|| self.normalised(rows));
@@ -111,7 +111,7 @@ impl CachedSublayer<'_> {
             let y = take(&mut rest_of_y, queries.len() * EMBED);
             work.push((queries, active, y));
         }
-        (work.into_par_iter()).for_each(|(queries, sequences, y)| {
+        threads::map(work, |(queries, sequences, y)| {
             let x = &x[queries.start * EMBED..queries.end * EMBED];
             let positions = &new.positions[queries];
             self.append_and_attend::<EMBED>((x, positions), entries, sequences, y)

@@ -2,13 +2,13 @@
 
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, Tensor, TensorFromVec};
-use rayon::prelude::*;
 
 use super::{EmbeddingOp, TableShape};
 use crate::ops::Stream;
 use crate::ops::bridge::{host, take_gradient};
 use crate::ops::dropout::Dropout;
 use crate::ops::kernels::rows::{drop_in_place, wide};
+use crate::ops::kernels::threads;
 
 /// Tokens per task.
 const CHUNK: usize = 64;
@@ -30,8 +30,8 @@ impl EmbeddingOp<f32> for Cpu {
         let positions = positions.to_vec();
         let mut x = vec![0.0; ids.len() * EMBED];
         let (token_rows, position_rows) = (host(token_table), position_table.map(host));
-        let chunks = x.par_chunks_mut(CHUNK * EMBED).enumerate();
-        chunks.for_each(|(chunk, x)| {
+        let chunks = x.chunks_mut(CHUNK * EMBED).enumerate();
+        threads::map(chunks, |(chunk, x)| {
             let first = chunk * CHUNK;
             wide!({
                 for (t, x) in (first..).zip(x.chunks_exact_mut(EMBED)) {
@@ -56,8 +56,8 @@ impl EmbeddingOp<f32> for Cpu {
                 (out.clone(), token_table.clone(), position_table.cloned());
             tape.add_backward_op(move |gradients| {
                 let mut dx = take_gradient(gradients, &device, &saved)?;
-                let chunks = dx.par_chunks_mut(CHUNK * EMBED).enumerate();
-                chunks.for_each(|(chunk, dx)| {
+                let chunks = dx.chunks_mut(CHUNK * EMBED).enumerate();
+                threads::map(chunks, |(chunk, dx)| {
                     drop_in_place(dx, dropout, chunk * CHUNK * EMBED);
                 });
                 scatter(&dx, &ids, EMBED, gradients.get_or_alloc_mut(&token_table)?);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use dfdx::shapes::{Const, Rank0, Rank2};
 use dfdx::tensor::{Cpu, CpuError, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::ReshapeTo;
-use rayon::prelude::*;
 
 use super::HeadOp;
 use crate::data::ragged::Ragged;
@@ -17,6 +16,7 @@ use crate::ops::kernels::rows::{
 };
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, split};
+use crate::ops::kernels::threads;
 use crate::ops::parameters::Norm;
 use crate::ops::residual::{PackedLinear, add_all_shares, apply, back, norm_of, norm_parameters};
 
@@ -42,12 +42,12 @@ impl HeadOp<f32> for Cpu {
         let shards = Arc::new(plan(&(0..=count).collect::<Vec<_>>()));
         let (nats, saved): (Vec<f64>, Vec<Option<Saved>>) = {
             let (x, weights) = (host(&x), weights::<EMBED, VOCAB>(norm, head, Pass::Forward));
-            let work = shards.par_iter().map(|shard| {
+            let work = threads::map(&*shards, |shard| {
                 let (rows, targets) = (&rows[shard.tokens()], &targets[shard.tokens()]);
                 let (nats, saved) = forward::<EMBED, VOCAB>(x, &weights, rows, targets);
                 (nats, T::OWNS_TAPE.then_some(saved))
             });
-            work.collect::<Vec<_>>().into_iter().unzip()
+            work.into_iter().unzip()
         };
         let device = x.device().clone();
         let loss = (nats.iter().sum::<f64>() / count as f64) as f32;
@@ -61,8 +61,8 @@ impl HeadOp<f32> for Cpu {
                 let shares: Vec<Scratch> = {
                     let weights = weights::<EMBED, VOCAB>(&norm, &head, Pass::Backward);
                     let around = tokens_around(&shards, &rows, dx.len() / EMBED);
-                    let work = (shards.par_iter().zip(saved)).zip(split(&around, EMBED, &mut dx));
-                    let work = work.zip(&around).map(|(((shard, saved), dx), around)| {
+                    let work = (shards.iter().zip(saved)).zip(split(&around, EMBED, &mut dx));
+                    threads::map(work.zip(&around), |(((shard, saved), dx), around)| {
                         let saved = saved.expect("saved because the tape is owned");
                         let (drows, share) = backward::<EMBED, VOCAB>(saved, &weights, scale);
                         for (drow, row) in drows.chunks_exact(EMBED).zip(&rows[shard.tokens()]) {
@@ -70,8 +70,7 @@ impl HeadOp<f32> for Cpu {
                             dx.copy_from_slice(drow);
                         }
                         share
-                    });
-                    work.collect()
+                    })
                 };
                 set_gradient(gradients, &x, dx)?;
                 let mut parameters = norm_parameters(&norm);
@@ -93,13 +92,10 @@ impl HeadOp<f32> for Cpu {
         let mut logits = vec![0.0; rows.len() * VOCAB];
         let (values, weights) = (host(&x), weights::<EMBED, VOCAB>(norm, head, Pass::Forward));
         let outputs = split(&shards, VOCAB, &mut logits);
-        shards
-            .par_iter()
-            .zip(outputs)
-            .for_each(|(shard, logits): (&Shard, &mut [f32])| {
-                let x = gather::<EMBED>(values, &rows[shard.tokens()]);
-                project::<EMBED, VOCAB>(&x, &weights, logits);
-            });
+        threads::map(shards.iter().zip(outputs), |(shard, logits)| {
+            let x = gather::<EMBED>(values, &rows[shard.tokens()]);
+            project::<EMBED, VOCAB>(&x, &weights, logits);
+        });
         x.device()
             .try_tensor_from_vec(logits, (rows.len(), Const::<VOCAB>))
     }
