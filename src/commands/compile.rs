@@ -130,20 +130,9 @@ impl Build {
             .current_dir(sources)
             .stdin(Stdio::null())
             .stderr(Stdio::inherit());
-        command.args([
-            "build",
-            "--quiet",
-            "--package",
-            "attnlab",
-            "--bin",
-            "attnlab",
-        ]);
-        command.args([
-            "--message-format",
-            "json-render-diagnostics",
-            "--profile",
-            profile,
-        ]);
+        command.args(["build", "--quiet", "--package=attnlab", "--bin=attnlab"]);
+        command.arg("--message-format=json-render-diagnostics");
+        command.args(["--profile", profile]);
         if cfg!(feature = "cuda") {
             command.args(["--features", "cuda"]);
         }
@@ -151,16 +140,8 @@ impl Build {
             command.args(["--target", self.platform]);
             target = files::folder_of(target);
         }
-        // What `cargo run` has set for this program: build scripts that read it would run again, and all that depends
-        // on them be compiled.
-        let of_cargo_run = |name: &str| {
-            ["CARGO_PKG_", "CARGO_MANIFEST_"]
-                .iter()
-                .any(|start| name.starts_with(start))
-                || ["OUT_DIR", "CARGO_BIN_NAME", "CARGO_CRATE_NAME"].contains(&name)
-        };
         for (name, _) in std::env::vars_os() {
-            if of_cargo_run(&name.to_string_lossy()) {
+            if is_of_cargo_run(&name.to_string_lossy()) {
                 command.env_remove(name);
             }
         }
@@ -172,6 +153,14 @@ impl Build {
         let program = executable(&String::from_utf8_lossy(&done.stdout));
         program.ok_or_else(|| "`cargo build` has not said where the program is".to_owned())
     }
+}
+
+/// Whether `cargo run` sets a variable for the program that it runs. Build scripts that read it would run again, and all that
+/// depends on them be compiled again.
+fn is_of_cargo_run(name: &str) -> bool {
+    name.starts_with("CARGO_PKG_")
+        || name.starts_with("CARGO_MANIFEST_")
+        || ["OUT_DIR", "CARGO_BIN_NAME", "CARGO_CRATE_NAME"].contains(&name)
 }
 
 /// `shape … is`, `shapes … and … are`.

@@ -104,6 +104,26 @@ impl<D: LabDevice<f32>> Networks<D> {
 }
 
 impl Compiled {
+    /// The shape with these constants.
+    pub const fn of<
+        const EMBED: usize,
+        const HIDDEN: usize,
+        const VOCABULARY: usize,
+        const CONTEXT: usize,
+    >() -> Self {
+        Self {
+            shape: ModelShape {
+                embed: EMBED,
+                hidden: HIDDEN,
+                vocabulary: VOCABULARY,
+                context: CONTEXT,
+            },
+            on_cpu: Networks::of_shape::<EMBED, HIDDEN, VOCABULARY, CONTEXT>(),
+            #[cfg(feature = "cuda")]
+            on_cuda: Networks::of_shape::<EMBED, HIDDEN, VOCABULARY, CONTEXT>(),
+        }
+    }
+
     /// Number of trained parameters of a model of this shape.
     ///
     /// # Errors
@@ -129,28 +149,6 @@ impl Compiled {
         }
         let _ = placement;
         (self.on_cpu.of(spec).time_parts)(Cpu::default(), spec, start, batch, repetitions)
-    }
-}
-
-impl Compiled {
-    /// The shape with these constants.
-    pub const fn of<
-        const EMBED: usize,
-        const HIDDEN: usize,
-        const VOCABULARY: usize,
-        const CONTEXT: usize,
-    >() -> Self {
-        Self {
-            shape: ModelShape {
-                embed: EMBED,
-                hidden: HIDDEN,
-                vocabulary: VOCABULARY,
-                context: CONTEXT,
-            },
-            on_cpu: Networks::of_shape::<EMBED, HIDDEN, VOCABULARY, CONTEXT>(),
-            #[cfg(feature = "cuda")]
-            on_cuda: Networks::of_shape::<EMBED, HIDDEN, VOCABULARY, CONTEXT>(),
-        }
     }
 }
 
@@ -291,7 +289,7 @@ pub fn describe_auto_device() -> String {
     }
     let why = match cfg!(feature = "cuda") {
         true => "no GPU is available",
-        false => "this binary was built without CUDA",
+        false => "this program was built without CUDA",
     };
     format!("`device = \"auto\"` is the CPU here: {why}")
 }

@@ -105,7 +105,7 @@ fn a_new_shape_is_compiled_and_the_new_program_goes_on_with_the_same_command() {
     let profile = if profile == "debug" { "dev" } else { &*profile };
     for part in [
         "build --quiet",
-        "--bin attnlab",
+        "--bin=attnlab",
         &format!("--profile {profile} "),
         "--target-dir ",
     ] {

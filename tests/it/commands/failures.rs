@@ -23,7 +23,7 @@ fn a_binary_without_cuda_says_so_before_anything_is_done() {
         assert!(said.err.contains(help), "{}", said.err);
         assert_eq!(
             said.failed(3),
-            "error: `device` is \"cuda\", but this binary was built without CUDA"
+            "error: `device` is \"cuda\", but this program was built without CUDA"
         );
     }
     assert!(!lab.path("r/quickstart").exists());
