@@ -86,9 +86,6 @@
 //! as wide as `console` says the terminal is, `signal-hook` hears the user; `jiff` and `sysinfo` tell
 //! time and machine to the provenance, and `sysinfo` whether the holder of a lock is still running.
 
-/// The folder of the sources that the library is built from; on another machine it may not exist.
-pub(crate) const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
 pub mod bench;
 pub mod cli;
 pub mod commands;
@@ -109,3 +106,9 @@ pub mod progress;
 pub mod report;
 pub mod stop;
 pub mod train;
+
+/// The folder of the sources that the library is built from; on another machine it may not exist.
+pub(crate) fn sources() -> &'static std::path::Path {
+    let library = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    library.parent().expect("the library lies in `src`")
+}

@@ -12,7 +12,6 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::{count, print};
-use crate::SOURCES;
 use crate::config;
 use crate::config::shape::ModelShape;
 use crate::error::{Error, Result};
@@ -20,6 +19,7 @@ use crate::files;
 use crate::model::registry;
 use crate::pipeline::preflight::shapes;
 use crate::progress::{Progress, Verbosity};
+use crate::sources;
 
 /// How cargo built the program.
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +77,10 @@ impl Build {
         lines: &[String],
         verbosity: Verbosity,
     ) -> Result<PathBuf, String> {
-        let sources = Path::new(SOURCES).canonicalize().ok();
-        let sources = sources.filter(|folder| folder.join("Cargo.toml").is_file());
-        let sources = sources.ok_or_else(|| format!("its sources are not in {SOURCES}"))?;
+        let sources = sources();
+        if !sources.join("Cargo.toml").is_file() {
+            return Err(format!("its sources are not in {}", sources.display()));
+        }
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut starts = Command::new(&cargo);
         starts
@@ -97,37 +98,35 @@ impl Build {
         let refused = |cause| format!("{} cannot be written: {cause}", list.display());
         // Until the new program has shown what it has: another process would replace it meanwhile.
         let _lock = lock(&list).map_err(refused)?;
-        let before = add_to(&list, lines).map_err(refused)?;
+        let (before, is_new) = add_to(&list, lines).map_err(refused)?;
         Progress::new(verbosity).say(&format!(
             "compiling the shape{} {} into the program: once, for about half a minute",
             if lines.len() == 1 { "" } else { "s" },
             lines.join(", ")
         ));
-        let built =
-            self.cargo(&cargo, &sources)
-                .and_then(|program| match lacks(&program, shapes) {
-                    false => Ok(program),
-                    true => Err(format!(
-                        "the new program, {}, lacks it too",
-                        program.display()
-                    )),
-                });
-        if built.is_err() {
+        let built = self
+            .cargo(&cargo, files::folder_of(&list))
+            .and_then(|program| match lacks(&program, shapes) {
+                false => Ok(program),
+                true => Err(format!(
+                    "the new program, {}, lacks it too",
+                    program.display()
+                )),
+            });
+        if built.is_err() && is_new {
             // The next build must not fail on them too.
             let _ = files::replace(&list, before.as_bytes());
         }
         built
     }
 
-    /// Builds the program as it was built first, and returns its path.
-    fn cargo(self, cargo: &OsStr, sources: &Path) -> Result<PathBuf, String> {
-        let list = ModelShape::list_of_build(Path::new(self.out)).expect("as above");
-        let folder = files::folder_of(&list);
+    /// Builds the program as it was built first, into this folder, `TARGET/PROFILE`, and returns its path.
+    fn cargo(self, cargo: &OsStr, folder: &Path) -> Result<PathBuf, String> {
         let (mut target, profile) = (files::folder_of(folder), files::name_of(folder));
         let profile = if profile == "debug" { "dev" } else { &*profile };
         let mut command = Command::new(cargo);
         command
-            .current_dir(sources)
+            .current_dir(sources())
             .stdin(Stdio::null())
             .stderr(Stdio::inherit());
         command.args(["build", "--quiet", "--package=attnlab", "--bin=attnlab"]);
@@ -148,7 +147,7 @@ impl Build {
         let done = command.arg("--target-dir").arg(target).output();
         let done = done.map_err(|cause| format!("`cargo build` does not start: {cause}"))?;
         if !done.status.success() {
-            return Err(format!("`cargo build` failed in {}", sources.display()));
+            return Err(format!("`cargo build` failed in {}", sources().display()));
         }
         let program = executable(&String::from_utf8_lossy(&done.stdout));
         program.ok_or_else(|| "`cargo build` has not said where the program is".to_owned())
@@ -163,11 +162,11 @@ fn is_of_cargo_run(name: &str) -> bool {
         || ["OUT_DIR", "CARGO_BIN_NAME", "CARGO_CRATE_NAME"].contains(&name)
 }
 
-/// `shape … is`, `shapes … and … are`.
+/// `shape … is`, `shapes …, … are`.
 fn are(shapes: &[String]) -> String {
     match shapes {
         [one] => format!("shape {one} is"),
-        several => format!("shapes {} are", several.join(" and ")),
+        several => format!("shapes {} are", several.join(", ")),
     }
 }
 
@@ -179,9 +178,9 @@ fn lock(list: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Adds the lines that the list does not have, and returns what it held. Without any the file is not written, since cargo
+/// Adds the lines that the list does not have, and returns what it held, and whether there were any. Without any it is not written, since cargo
 /// builds anew what is older than it.
-fn add_to(list: &Path, lines: &[String]) -> std::io::Result<String> {
+fn add_to(list: &Path, lines: &[String]) -> std::io::Result<(String, bool)> {
     let before = std::fs::read_to_string(list).unwrap_or_default();
     let new = lines
         .iter()
@@ -190,7 +189,7 @@ fn add_to(list: &Path, lines: &[String]) -> std::io::Result<String> {
     if !new.is_empty() {
         files::replace(list, (before.clone() + &new).as_bytes())?;
     }
-    Ok(before)
+    Ok((before, !new.is_empty()))
 }
 
 /// The program's path in what `cargo build --message-format json` says, a line for each artefact.

@@ -14,7 +14,7 @@ use crate::error::Problem;
 use crate::metrics::explored::distinct;
 
 /// A variable of the program that is not a setting; neither is any `ATTNLAB_TEST…`.
-const RESERVED: [&str; 1] = ["ATTNLAB_DATA"];
+const RESERVED: &str = "ATTNLAB_DATA";
 
 /// One setting from outside the files.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ pub(super) fn read(set: &[String], environment: &Environment) -> (Vec<Override>,
 fn variable(name: &OsStr, text: &OsStr) -> Option<Result<Override, Problem>> {
     let (known, name) = (name.to_str(), name.to_string_lossy());
     let key = name.strip_prefix(PREFIX)?;
-    if RESERVED.contains(&&*name) || key.starts_with("TEST") {
+    if name == RESERVED || key.starts_with("TEST") {
         return None;
     }
     let place = format!("environment {name}");

@@ -13,7 +13,7 @@ use crate::kinds::Kinded;
 
 /// The directory that holds `cs224n/`; `None`, with a note on stderr, if it does not exist.
 pub(super) fn real_data() -> Option<PathBuf> {
-    let beside = Path::new(crate::SOURCES).join("../shared/data");
+    let beside = crate::sources().join("../shared/data");
     let directory = std::env::var_os("ATTNLAB_TEST_DATA").map_or(beside, PathBuf::from);
     let there = directory.join("cs224n/wiki.txt").is_file();
     if !there {

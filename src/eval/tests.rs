@@ -1,7 +1,5 @@
 //! A model whose output is not finite produces no results.
 
-use std::path::Path;
-
 use super::*;
 use crate::config;
 use crate::model::weights::Weight;
@@ -9,7 +7,7 @@ use crate::model::{Start, registry};
 
 /// The quickstart's model with some weights changed, and its vocabulary.
 fn model(change: impl Fn(&Vocabulary, &mut Weight)) -> (Box<dyn Trainable>, Vocabulary) {
-    let file = Path::new(crate::SOURCES).join("experiments/quickstart.toml");
+    let file = crate::sources().join("experiments/quickstart.toml");
     let set = ["data.people=48".to_owned()];
     let experiment = config::load(&file, &set).expect("valid");
     let settings = experiment.points[0].settings.training();

@@ -190,7 +190,6 @@ pub fn uses_model(settings: &Settings) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
@@ -199,7 +198,7 @@ mod tests {
     /// 9 × 10^18 epochs would be 18 × 10^20 tokens, which once wrapped around to a plausible number.
     #[test]
     fn too_many_epochs_to_count_tokens_are_refused_with_the_maximum() {
-        let file = Path::new(crate::SOURCES).join("experiments/quickstart.toml");
+        let file = crate::sources().join("experiments/quickstart.toml");
         let with = |epochs: u64| {
             let set = [
                 format!("sweep.pretrain.epochs=[{epochs}]"),

@@ -1,7 +1,5 @@
 //! Texts kept in `tests/golden/`; `UPDATE_GOLDEN=1 cargo test` writes them anew.
 
-use std::path::Path;
-
 use crate::config::schema::KindOfAttention;
 use crate::config::wording;
 use crate::data::DataKind;
@@ -13,7 +11,7 @@ use crate::plot::FigureKind;
 /// Compares with `tests/golden/NAME.txt`.
 pub(super) fn check(name: &str, text: &str) {
     let text = without_kinds(text);
-    let path = Path::new(crate::SOURCES).join(format!("tests/golden/{name}.txt"));
+    let path = crate::sources().join(format!("tests/golden/{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &text).unwrap();

@@ -1,14 +1,12 @@
 //! Following the suggestion of a message removes its error.
 
-use std::path::Path;
-
 use super::layering::load;
 use super::{Scratch, VALID, problems_of, valid_with};
 use crate::error::{Error, Problem, Result};
 
 /// The sections of a golden text: their names and what follows them.
 fn sections(name: &str) -> Vec<(String, String)> {
-    let path = Path::new(crate::SOURCES).join(format!("tests/golden/{name}.txt"));
+    let path = crate::sources().join(format!("tests/golden/{name}.txt"));
     let text = std::fs::read_to_string(path).unwrap();
     let sections = text.split("## ").skip(1);
     let pair = |section: &str| {

@@ -1,7 +1,5 @@
 //! The tables of keys in `experiments/README.md`, made from the types of the schema.
 
-use std::path::Path;
-
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -39,7 +37,7 @@ const TABLES: [(&str, &str); 17] = [
 /// `UPDATE_GOLDEN=1 cargo test` writes the tables anew.
 #[test]
 fn the_manual_has_the_keys_of_the_types() {
-    let path = Path::new(crate::SOURCES).join("experiments/README.md");
+    let path = crate::sources().join("experiments/README.md");
     let manual = std::fs::read_to_string(&path)
         .unwrap()
         .replace("\r\n", "\n");

@@ -128,7 +128,7 @@ fn what_has_no_value_is_named_once_and_by_its_table_where_that_is_absent() {
 
 #[test]
 fn every_experiment_of_the_repository_has_origins_and_is_otherwise_as_loaded() {
-    let folder = Path::new(crate::SOURCES).join("experiments");
+    let folder = crate::sources().join("experiments");
     let mut files = layers::toml_files(&folder).unwrap();
     files.retain(|file| !layers::is_base(file) && !crate::config::is_suite(file));
     assert!(files.len() >= 4);

@@ -12,7 +12,7 @@ use crate::config::{json_schema, layers, load_with};
 use crate::kinds::{Listed as _, Named};
 
 fn experiments() -> PathBuf {
-    Path::new(crate::SOURCES).join("experiments")
+    crate::sources().join("experiments")
 }
 
 /// Every runnable experiment; an empty walk is a failure, not a success.

@@ -8,7 +8,7 @@ use crate::config::schema::{PretrainSpec, Training};
 
 /// The stages of the quickstart's settings after a change, by kind.
 fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<StageKind, Stage> {
-    let file = Path::new(crate::SOURCES).join("experiments/quickstart.toml");
+    let file = crate::sources().join("experiments/quickstart.toml");
     let set = ["data.people=48", "sweep.pretrain.epochs=[1]", "labels=[]"].map(str::to_owned);
     let experiment = config::load(&file, &set).expect("valid");
     let settings = experiment.points[0].settings.training();
@@ -197,7 +197,7 @@ fn weights_of_a_file_are_known_by_their_content_and_the_shape_that_reads_them() 
 
 #[test]
 fn an_exploration_depends_on_its_question_and_its_seed() {
-    let file = Path::new(crate::SOURCES).join("experiments/exploration/c_swing.toml");
+    let file = crate::sources().join("experiments/exploration/c_swing.toml");
     let experiment = config::load(
         &file,
         &["sweep.explore.beta=[3]", "labels=[]"].map(str::to_owned),

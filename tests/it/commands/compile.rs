@@ -14,6 +14,11 @@ use crate::lab::{Lab, QUICKSTART};
 const HIDDEN: &str = "model.hidden=41";
 const SHAPE: &str = "embed=64 hidden=41 vocabulary=64 context=128";
 
+/// Runs the quickstart with the shape.
+fn run(results: &str) -> [&str; 6] {
+    ["run", QUICKSTART, "--set", HIDDEN, "--results", results]
+}
+
 /// The list beside the program.
 fn list() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_attnlab")).with_file_name("shapes.txt")
@@ -80,14 +85,8 @@ impl Drop for List {
 fn a_new_shape_is_compiled_and_the_new_program_goes_on_with_the_same_command() {
     let (lab, _list) = (Lab::new(), List::kept());
     let cargo = cargo(&lab, 41);
-    let command = [
-        "run",
-        QUICKSTART,
-        "--set",
-        HIDDEN,
-        "--results",
-        &lab.text("r"),
-    ];
+    let results = lab.text("r");
+    let command = run(&results);
     let said = lab.attnlab_with(&command, &[("CARGO", &cargo)]);
     let told =
         format!("compiling the shape {SHAPE} into the program: once, for about half a minute\n");
@@ -149,14 +148,8 @@ fn a_build_that_fails_or_lacks_the_shape_leaves_the_list_and_the_results_as_they
             "nothing --version` fails",
         ),
     ] {
-        let command = [
-            "run",
-            QUICKSTART,
-            "--set",
-            HIDDEN,
-            "--results",
-            &lab.text("r"),
-        ];
+        let results = lab.text("r");
+        let command = run(&results);
         let said = lab.attnlab_with(&command, &[("CARGO", &cargo)]);
         assert_eq!((said.code, &*said.out), (3, ""));
         let refused = format!("error: shape {SHAPE} is not in this program, and ");
