@@ -63,7 +63,7 @@ pub fn measure(
     let bench = Bench {
         experiment,
         settings,
-        compiled: registry::find(&settings.model.shape(), settings.device)?,
+        compiled: registry::find(&settings.model.shape(), settings.placement())?,
         corpus,
         start: Start {
             seed: experiment.seeds[0],
@@ -112,6 +112,7 @@ impl Bench<'_> {
             point: self.experiment.points[0].folder(),
             parameters: self.compiled.parameter_count(model)?,
             gpu: registry::gpu_name(placement),
+            precision: registry::precision(placement).name(),
             threads: rayon::current_num_threads(),
             profile: match cfg!(debug_assertions) {
                 true => "debug",
@@ -133,7 +134,7 @@ impl Bench<'_> {
             Percentiles::of(&steps.iter().map(value).collect::<Vec<_>>())
         };
         let gflop_per_second = spread(&|step| gflop(step) / step.seconds).median;
-        let peak_gflop_per_second = peak::flop_per_second(self.settings.device)? / 1e9;
+        let peak_gflop_per_second = peak::flop_per_second(self.settings.placement())? / 1e9;
         Ok(Step {
             steps: steps.len(),
             documents: spread(&|step| step.batch.documents() as f64).median,

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use crate::config::schema::DeviceKind;
+use crate::config::schema::Placement;
 use crate::error::Result;
+use crate::model::registry;
 use crate::ops::products::Products;
 #[cfg(feature = "cuda")]
-use crate::{error::Error, model::registry};
+use crate::{config::schema::DeviceKind, error::Error};
 
 /// `[m, k, n]` of products that suit a kernel: large, of round sizes, some tall and some square.
 const SIZES: [[usize; 3]; 4] = [
@@ -22,15 +23,14 @@ const REPETITIONS: usize = 12;
 /// Floating-point operations per second of the fastest of several large products. On the CPU every thread
 /// of rayon's current pool computes one at once; on a GPU it is a single product, in the precision of this
 /// thread's last model.
-pub fn flop_per_second(device: DeviceKind) -> Result<f64> {
+pub fn flop_per_second(placement: Placement) -> Result<f64> {
     #[cfg(feature = "cuda")]
-    if registry::device(device) == DeviceKind::Cuda {
+    if registry::device(placement.device) == DeviceKind::Cuda {
         let speed = crate::ops::cuda::flop_per_second(REPETITIONS);
         return speed.map_err(|cause| Error::run(format!("the device failed: {cause}")));
     }
-    let _ = device;
     let speeds = SIZES.iter().flat_map(|&size| {
-        let mut products = Products::new(size);
+        let mut products = registry::with_precision(placement, || Products::new(size));
         (0..REPETITIONS).map(move |_| {
             let started = Instant::now();
             products.compute();

@@ -13,6 +13,8 @@ pub struct Benchmark {
     pub parameters: usize,
     /// The GPU that the model ran on, and the precision of its matrix products; `None` on the CPU.
     pub gpu: Option<String>,
+    /// The precision of the inputs of matrix products.
+    pub precision: &'static str,
     pub threads: usize,
     /// `release`; or `debug`, whose times mean nothing.
     pub profile: &'static str,

@@ -86,8 +86,8 @@ pub struct PlacementArgs {
     /// Where the model runs; the same as --set device=…
     #[arg(long, value_name = "DEVICE", value_parser = devices())]
     device: Option<String>,
-    /// How CUDA rounds the inputs of matrix products; the same as --set precision=…
-    #[arg(long, value_name = "PRECISION", value_parser = ["f32", "tf32", "tf32x3"])]
+    /// How to round the inputs of matrix products; the same as --set precision=…
+    #[arg(long, value_name = "PRECISION", value_parser = ["f32", "bf16", "tf32", "tf32x3"])]
     precision: Option<String>,
 }
 

@@ -26,9 +26,14 @@ fn lines(report: &Benchmark) -> Vec<String> {
     let gpu = (report.gpu.as_ref()).map_or_else(String::new, |gpu| format!("on {gpu}, "));
     let s = if report.threads == 1 { "" } else { "s" };
     let (parameters, threads) = (thousands(report.parameters), report.threads);
+    let rounded = match (&report.gpu, report.precision) {
+        // A GPU's name says it.
+        (Some(_), _) | (None, "f32") => String::new(),
+        (None, precision) => format!(", {precision}"),
+    };
     let mut lines = vec![
         format!(
-            "{}, {}: {parameters} parameters, {gpu}{threads} thread{s}, {} build",
+            "{}, {}: {parameters} parameters, {gpu}{threads} thread{s}{rounded}, {} build",
             report.experiment, report.point, report.profile
         ),
         String::new(),

@@ -12,20 +12,23 @@ use super::network::{IncrementalNetwork, Network, check_fits, device_error};
 use crate::error::Result;
 use crate::ops::LabDevice;
 use crate::ops::decoding::NewTokens;
+use crate::ops::precision::Precision;
 
 /// Sequences that a model has processed in part.
 pub(super) struct CachingDecoder<'a, M, D: LabDevice<f32>> {
     model: &'a M,
+    precision: Precision,
     network: IncrementalNetwork<'a, D>,
     /// Number of tokens processed of each sequence.
     lengths: Vec<usize>,
 }
 
 impl<'a, M: Network<D>, D: LabDevice<f32>> CachingDecoder<'a, M, D> {
-    pub(super) fn new(model: &'a M, rows: usize) -> Self {
+    pub(super) fn new((model, precision): (&'a M, Precision), rows: usize) -> Self {
         Self {
             model,
-            network: model.incremental(rows),
+            precision,
+            network: precision.run(|| model.incremental(rows)),
             lengths: vec![0; rows],
         }
     }
@@ -61,7 +64,8 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for CachingDecoder<'_, M, D> {
             keys: &tree.starts,
             prefixes: &tree.prefixes,
         };
-        let logits = (self.network)(&tree.ids, &new).map_err(device_error)?;
+        let logits = (self.precision).run(|| (self.network)(&tree.ids, &new));
+        let logits = logits.map_err(device_error)?;
         let mut distributions = vec![vec![]; inputs.len()];
         for (&i, log_probabilities) in order.iter().zip(log_softmaxes(&logits, M::VOCAB)) {
             distributions[i] = log_probabilities;

@@ -15,14 +15,13 @@ use super::parts::{self, PartTimes};
 use super::perceiver::Perceiver;
 use super::session::Session;
 use super::{Start, Trainable, visit};
-#[cfg(feature = "cuda")]
-use crate::config::schema::Precision;
-use crate::config::schema::{DeviceKind, ModelSpec, Placement};
+use crate::config::schema::{DeviceKind, ModelSpec, Placement, Precision};
 use crate::config::shape::ModelShape;
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
 use crate::ops::dropout::Dropout;
+use crate::ops::precision::Precision as OfProducts;
 
 /// A shape that this program can train.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ struct Networks<D> {
 /// What is made of a network; its weights are initialised from a start.
 #[derive(Clone, Copy, Debug)]
 struct Constructors<D> {
-    build: fn(D, &ModelSpec, Start) -> Result<Box<dyn Trainable>>,
+    build: fn((D, OfProducts), &ModelSpec, Start) -> Result<Box<dyn Trainable>>,
     time_parts: fn(D, &ModelSpec, Start, &Ragged, usize) -> Result<Vec<PartTimes>>,
     parameter_count: fn(D, &ModelSpec) -> Result<usize>,
 }
@@ -147,8 +146,9 @@ impl Compiled {
             let device = cuda_device(placement.precision, spec.embed)?;
             return (self.on_cuda.of(spec).time_parts)(device, spec, start, batch, repetitions);
         }
-        let _ = placement;
-        (self.on_cpu.of(spec).time_parts)(Cpu::default(), spec, start, batch, repetitions)
+        let time = self.on_cpu.of(spec).time_parts;
+        let time = || time(Cpu::default(), spec, start, batch, repetitions);
+        with_precision(placement, time)
     }
 }
 
@@ -206,29 +206,59 @@ pub fn require(shapes: impl IntoIterator<Item = ModelShape>) -> Result<()> {
     }
 }
 
-/// Looks up a shape, if the program can train it on such a device; see [`require`].
+/// Looks up a shape, if the program can train it there; see [`require`].
 ///
 /// # Errors
-/// The shape cannot be compiled, or the program was built without CUDA.
-pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled> {
-    check_device(device)?;
+/// The shape cannot be compiled, or those of [`check`].
+pub fn find(shape: &ModelShape, placement: Placement) -> Result<&'static Compiled> {
+    check(placement)?;
     require([*shape])?;
     let compiled = compiled().iter().find(|one| &one.shape == shape);
     Ok(compiled.expect("it is required"))
 }
 
-/// Checks that the program was built for a device.
+/// Checks that models can be placed so.
 ///
 /// # Errors
-/// It was built without CUDA.
-pub fn check_device(device: DeviceKind) -> Result<()> {
-    if device == DeviceKind::Cuda && !cfg!(feature = "cuda") {
+/// The program was built without CUDA, or the processor has no instructions for the precision.
+pub fn check(placement: Placement) -> Result<()> {
+    if placement.device == DeviceKind::Cuda && !cfg!(feature = "cuda") {
         return Err(
             Error::config("`device` is \"cuda\", but this program was built without CUDA")
                 .help("rebuild with `--features cuda`, or set `device = \"cpu\"`"),
         );
     }
+    if device(placement.device) == DeviceKind::Cpu && !of_products(precision(placement)).is_on_cpu()
+    {
+        return Err(Error::config(
+            "`precision` is \"bf16\", but this processor cannot multiply such numbers: it has no AVX512_BF16",
+        )
+        .help("use an AMD Zen 4, an Intel Sapphire Rapids or later, or leave `precision` out"));
+    }
     Ok(())
+}
+
+/// The precision of products with this placement.
+pub fn precision(placement: Placement) -> Precision {
+    match device(placement.device) {
+        DeviceKind::Cpu if placement.precision.is_on_gpu_alone() => Precision::F32,
+        _ => placement.precision,
+    }
+}
+
+/// Runs something that computes products on the CPU as a model with this placement does.
+pub fn with_precision<R>(placement: Placement, work: impl FnOnce() -> R) -> R {
+    of_products(precision(placement)).run(work)
+}
+
+/// As the ops know it.
+fn of_products(precision: Precision) -> OfProducts {
+    match precision {
+        Precision::F32 => OfProducts::F32,
+        Precision::Bf16 => OfProducts::Bf16,
+        Precision::Tf32 => OfProducts::Tf32,
+        Precision::Tf32x3 => OfProducts::Tf32x3,
+    }
 }
 
 /// Whether a shape is compiled into this program.
@@ -243,13 +273,14 @@ pub fn instantiate(
     placement: Placement,
     start: Start,
 ) -> Result<Box<dyn Trainable>> {
-    let compiled = find(&spec.shape(), placement.device)?;
+    let compiled = find(&spec.shape(), placement)?;
     #[cfg(feature = "cuda")]
     if device(placement.device) == DeviceKind::Cuda {
         let device = cuda_device(placement.precision, spec.embed)?;
-        return (compiled.on_cuda.of(spec).build)(device, spec, start);
+        return (compiled.on_cuda.of(spec).build)((device, OfProducts::F32), spec, start);
     }
-    (compiled.on_cpu.of(spec).build)(Cpu::default(), spec, start)
+    let precision = of_products(precision(placement));
+    (compiled.on_cpu.of(spec).build)((Cpu::default(), precision), spec, start)
 }
 
 /// Resolves a device setting: `auto` is CUDA if a device is available.
@@ -264,9 +295,9 @@ pub fn device(setting: DeviceKind) -> DeviceKind {
     }
 }
 
-/// The matrix-product kernel on this CPU: `avx512`, `avx2`, or the crate `gemm`.
-pub fn matmul_kernel() -> &'static str {
-    crate::ops::products::kernel_name()
+/// The matrix-product kernel on this CPU: `avx512`, `avx2`, `avx512-bf16`, or the crate `gemm`.
+pub fn matmul_kernel(placement: Placement) -> &'static str {
+    with_precision(placement, crate::ops::products::kernel_name)
 }
 
 /// The GPU that a model with this placement runs on, and its precision: `NVIDIA H100 80GB HBM3, f32`.
@@ -311,12 +342,7 @@ fn cuda_device(precision: Precision, embed: usize) -> Result<Cuda> {
         ))
         .help("make the model narrower, or set `device = \"cpu\"`"));
     }
-    let precision = match precision {
-        Precision::F32 => cuda::Precision::F32,
-        Precision::Tf32 => cuda::Precision::Tf32,
-        Precision::Tf32x3 => cuda::Precision::Tf32x3,
-    };
-    cuda::device(precision).map_err(|cause| {
+    cuda::device(of_products(precision)).map_err(|cause| {
         Error::run(format!("no CUDA device is available: {cause}")).help("set `device = \"cpu\"`")
     })
 }

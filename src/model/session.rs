@@ -17,10 +17,13 @@ use crate::ops::LabDevice;
 use crate::ops::adamw::Moments;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::set_values;
+use crate::ops::precision::Precision;
 
 /// Model and moments; `M` has the constants of the shape.
 pub(super) struct Session<M, D: LabDevice<f32>> {
     device: D,
+    /// Of products on the CPU; that of a GPU is its own.
+    precision: Precision,
     pub(super) model: M,
     /// AdamW's moments of each weight, in the order of the weights.
     pub(super) moments: Vec<Moments<f32, D>>,
@@ -32,11 +35,16 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
 
 impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
     /// Fresh weights drawn from `start`.
-    pub(super) fn new(device: D, spec: &ModelSpec, start: Start) -> Result<Self> {
+    pub(super) fn new(
+        (device, precision): (D, Precision),
+        spec: &ModelSpec,
+        start: Start,
+    ) -> Result<Self> {
         let model: M = network::fresh(&device, spec, start).map_err(device_error)?;
         Ok(Self {
             moments: visit::moments(&device, &model).map_err(device_error)?,
             device,
+            precision,
             model,
             steps: 0,
             pending: None,
@@ -88,7 +96,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
             step: self.steps + 1,
             ..settings.update
         };
-        let step = self.try_begin(batch, dropout, update);
+        let step = (self.precision).run(|| self.try_begin(batch, dropout, update));
         self.pending = Some(step.map_err(device_error)?);
         Ok(())
     }
@@ -102,10 +110,8 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
 
     fn loss_nats(&self, batch: &Ragged) -> Result<f64> {
         self.check_scored(batch)?;
-        let loss = self
-            .model
-            .loss(batch, Dropout::NONE, NoneTape)
-            .map_err(device_error)?;
+        let loss = || self.model.loss(batch, Dropout::NONE, NoneTape);
+        let loss = self.precision.run(loss).map_err(device_error)?;
         Ok(f64::from(loss.as_vec()[0]))
     }
 
@@ -115,7 +121,8 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         rows: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
         self.check_batch(batch)?;
-        let logits = self.model.logits(batch, rows).map_err(device_error)?;
+        let logits = (self.precision).run(|| self.model.logits(batch, rows));
+        let logits = logits.map_err(device_error)?;
         Ok(logits.chunks_exact(M::VOCAB).map(log_softmax).collect())
     }
 
@@ -126,11 +133,12 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
             starts: vec![0, tokens.len()],
         };
         self.check_batch(&document)?;
-        self.model.maps(&document).map_err(device_error)
+        let maps = self.precision.run(|| self.model.maps(&document));
+        maps.map_err(device_error)
     }
 
     fn decoder(&self, rows: usize) -> Box<dyn Decoder + '_> {
-        Box::new(CachingDecoder::new(&self.model, rows))
+        Box::new(CachingDecoder::new((&self.model, self.precision), rows))
     }
 
     fn reset_optimiser(&mut self) {

@@ -20,6 +20,7 @@ pub mod head;
 mod kernels;
 pub mod maps;
 pub mod parameters;
+pub mod precision;
 pub mod products;
 mod residual;
 pub mod synthetic_gradient;

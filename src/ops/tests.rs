@@ -13,6 +13,7 @@ use dfdx::tensor_ops::{Backward, Device, SumTo};
 
 use super::Stream;
 use super::parameters::{Norm, Visitor, VisitorMut, Weights, member, set_values, values};
+use super::precision::Precision;
 use crate::data::ragged::{Ragged, Sequence};
 
 type Op<'a, const IN: usize, const OUT: usize, M, N, D, T> =
@@ -142,10 +143,17 @@ pub(super) fn for_each_norm(check: impl Fn(NormKind)) {
     [NormKind::Layer, NormKind::Rms].into_iter().for_each(check);
 }
 
+/// Checks something on the CPU in bf16, where the processor can; the argument is a tolerance for inputs rounded to 8 bits.
+pub(super) fn in_bf16(check: impl FnOnce(f64)) {
+    if Precision::Bf16.is_on_cpu() {
+        Precision::Bf16.run(|| check(0.2));
+    }
+}
+
 /// The GPU, if one is available.
 #[cfg(feature = "cuda")]
 pub(crate) fn cuda() -> Option<dfdx::tensor::Cuda> {
-    use super::cuda::{Precision, device};
+    use super::cuda::device;
     device(Precision::F32)
         .inspect_err(|cause| eprintln!("skipped: no CUDA device is available ({cause})"))
         .ok()

@@ -178,15 +178,12 @@ impl Computed {
             return here;
         };
         let is_gpu = registry::device(settings.device) == DeviceKind::Cuda;
-        let (device, precision) = match is_gpu {
-            true => ("cuda", settings.precision.name()),
-            false => ("cpu", "f32"),
-        };
         Self {
-            device: Some(device.to_owned()),
+            device: Some(if is_gpu { "cuda" } else { "cpu" }.to_owned()),
             gpu: registry::gpu_name(settings.placement()),
-            precision: Some(precision.to_owned()),
-            matmul_kernel: (!is_gpu).then(|| registry::matmul_kernel().to_owned()),
+            precision: Some(registry::precision(settings.placement()).name().to_owned()),
+            matmul_kernel: (!is_gpu)
+                .then(|| registry::matmul_kernel(settings.placement()).to_owned()),
             ..here
         }
     }

@@ -284,28 +284,28 @@ int release(Address start) {
     return SUCCESS;
 }
 
-constexpr int FAST_TF32 = 77;
+constexpr int FAST_BF16 = 75, FAST_TF32 = 77;
 
-// What tensor cores see of a number: nothing below 11 bits.
-float of_tf32(float x) { return emulated_bits<float>(emulated_bits<unsigned>(x) & 0xffffe000u); }
-double of_tf32(double x) { return x; }
+// What tensor cores see of a number: 8 bits, 11, or all of them.
+unsigned seen_of(int compute) { return compute == FAST_BF16 ? 0xffff0000u : compute == FAST_TF32 ? 0xffffe000u : ~0u; }
+float seen(float x, unsigned bits) { return emulated_bits<float>(emulated_bits<unsigned>(x) & bits); }
+double seen(double x, unsigned) { return x; }
 
 // c = alpha * op(a) op(b) + beta * c, by columns, as BLAS has it.
 template <typename T>
 void multiply(bool a_turned, bool b_turned, int m, int n, int k, T alpha, const T *a, int lda, const T *b, int ldb, T beta,
-              T *c, int ldc, bool tf32 = false) {
+              T *c, int ldc, unsigned bits = ~0u) {
     if (idle) return;
     std::vector<T> column(m), straight((size_t)m * k);
     for (int l = 0; l < k; l++)
         for (int i = 0; i < m; i++) {
             const T x = a_turned ? a[l + (size_t)i * lda] : a[i + (size_t)l * lda];
-            straight[i + (size_t)l * m] = tf32 ? of_tf32(x) : x;
+            straight[i + (size_t)l * m] = seen(x, bits);
         }
     for (int j = 0; j < n; j++) {
         std::fill(column.begin(), column.end(), T(0));
         for (int l = 0; l < k; l++) {
-            const T given = b_turned ? b[j + (size_t)l * ldb] : b[l + (size_t)j * ldb];
-            const T factor = tf32 ? of_tf32(given) : given;
+            const T factor = seen(b_turned ? b[j + (size_t)l * ldb] : b[l + (size_t)j * ldb], bits);
             for (int i = 0; i < m; i++) column[i] += straight[i + (size_t)l * m] * factor;
         }
         for (int i = 0; i < m; i++) {
@@ -433,7 +433,7 @@ int cublasGemmEx(void *, int ta, int tb, int m, int n, int k, const void *alpha,
                  int, int ldb, const void *beta, void *c, int, int ldc, int compute, int) {
     const auto numbers = [](const void *at) { return static_cast<const float *>(at); };
     multiply<float>(ta, tb, m, n, k, *numbers(alpha), numbers(a), lda, numbers(b), ldb, *numbers(beta),
-                    static_cast<float *>(c), ldc, compute == FAST_TF32);
+                    static_cast<float *>(c), ldc, seen_of(compute));
     return SUCCESS;
 }
 #define products_of(letter, T)                                                                                         \

@@ -60,9 +60,10 @@ pub struct Settings {
     /// Where the model runs; `"auto"` is CUDA where there is one.
     #[serde(default)]
     pub device: DeviceKind,
-    /// How CUDA rounds the inputs of matrix products: `"tf32"` keeps 11 significant bits and runs on tensor cores,
-    /// `"tf32x3"` keeps 22 of 24, on tensor cores at three times the work; sums are always in f32. With
-    /// `device = "auto"` and no GPU everything is in f32; `device = "cpu"` takes only `"f32"`. Default: `"f32"`.
+    /// How the inputs of matrix products are rounded; sums, weights, norms and softmax are always in f32. `"bf16"` keeps 8
+    /// significant bits of 24, on a processor with AVX512_BF16 (AMD Zen 4, Intel Sapphire Rapids and later) or on tensor
+    /// cores. CUDA alone has `"tf32"`, which keeps 11, and `"tf32x3"`, which keeps 22 at three times the work: with
+    /// `device = "auto"` and no GPU these two mean f32. Default: `"f32"`.
     #[serde(default, skip_serializing_if = "Precision::is_whole")]
     pub precision: Precision,
 }
@@ -438,8 +439,7 @@ pub enum DeviceKind {
     Auto,
 }
 
-/// How CUDA rounds the inputs of matrix products. Weights, activations and sums are in single precision in any
-/// case, and so is everything on the CPU.
+/// How the inputs of matrix products are rounded. Weights, activations and sums are in single precision in any case.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
@@ -447,6 +447,9 @@ pub enum Precision {
     #[schemars(extend("other_names" = ["fp32", "float32"]))]
     #[default]
     F32,
+    /// Rounded to bfloat16: 8 bits of 24.
+    #[schemars(extend("other_names" = ["bfloat16"]))]
+    Bf16,
     /// Rounded to TensorFloat-32: 11 bits of 24.
     Tf32,
     /// Split into the sum of two such numbers: 22 bits, in three products.
@@ -458,6 +461,7 @@ impl Precision {
     pub fn name(&self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
             Self::Tf32 => "tf32",
             Self::Tf32x3 => "tf32x3",
         }
@@ -467,6 +471,11 @@ impl Precision {
     pub fn is_whole(&self) -> bool {
         *self == Self::F32
     }
+
+    /// Whether only a GPU can.
+    pub fn is_on_gpu_alone(self) -> bool {
+        matches!(self, Self::Tf32 | Self::Tf32x3)
+    }
 }
 
 /// Where a model runs, and how exactly.
@@ -474,6 +483,6 @@ impl Precision {
 pub struct Placement {
     /// The device that is asked for.
     pub device: DeviceKind,
-    /// What counts if that is a GPU.
+    /// That of products; what [only a GPU](Precision::is_on_gpu_alone) can is f32 on the CPU.
     pub precision: Precision,
 }

@@ -116,6 +116,6 @@ fn a_placement_that_an_exploration_does_not_use_must_still_be_one() {
     assert_eq!(
         found(&["device=gpu"], &[("ATTNLAB_PRECISION", "32")]),
         "error: --set device: `device` = \"gpu\" is not one of `cpu`, `cuda` and `auto`; did you mean `cuda`?\n\
-         error: environment ATTNLAB_PRECISION: `precision` = 32 is not one of `f32`, `tf32` and `tf32x3`"
+         error: environment ATTNLAB_PRECISION: `precision` = 32 is not one of `f32`, `bf16`, `tf32` and `tf32x3`"
     );
 }

@@ -60,11 +60,14 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
             reported(&mut rules, numbers, &settings.measures());
         }
     }
-    if settings.device == DeviceKind::Cpu && !settings.precision.is_whole() {
+    if settings.device == DeviceKind::Cpu && settings.precision.is_on_gpu_alone() {
         rules.helped(
             &["precision", "device"],
-            "`precision` applies to CUDA only: the CPU always computes in \"f32\"",
-            "set `device` to \"cuda\" or \"auto\", or leave `precision` out",
+            format!(
+                "`precision` = \"{}\" is for CUDA: the CPU computes in \"f32\" or \"bf16\"",
+                settings.precision.name()
+            ),
+            "set `device` to \"cuda\" or \"auto\", or another `precision`",
         );
     }
     rules.faults

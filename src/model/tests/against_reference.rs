@@ -17,6 +17,7 @@ use crate::ops::adamw::{self, Moments, Update};
 use crate::ops::attention::{self, AttentionDropout, NormedStream};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::VisitorMut;
+use crate::ops::precision::Precision;
 use crate::ops::{Stream, embedding, feed_forward, head};
 
 /// A network composed of the ops' references.
@@ -147,7 +148,7 @@ fn fresh<M: FromReferences>() -> Session<M, Cpu> {
         seed: 1,
         deviation: 0.02,
     };
-    Session::new(Cpu::default(), &M::spec(), start).expect("memory")
+    Session::new((Cpu::default(), Precision::F32), &M::spec(), start).expect("memory")
 }
 
 /// A model with AdamW's moments, without any fused op.
@@ -308,7 +309,8 @@ mod on_cuda {
             seed: 1,
             deviation: 0.02,
         };
-        let mut there = Session::<N, Cuda>::new(device, &M::spec(), start).expect("memory");
+        let mut there =
+            Session::<N, Cuda>::new((device, Precision::F32), &M::spec(), start).expect("memory");
         let mut here = fresh::<M>();
         let lengths: Vec<usize> = (0..240).map(|d| 1 + d * 7 % 24).collect();
         for (step, documents) in documents(&lengths).chunks(12).enumerate() {

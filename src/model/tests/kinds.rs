@@ -13,6 +13,7 @@ use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 use crate::model::visit;
 use crate::ops::maps::HeadMap;
+use crate::ops::precision::Precision;
 
 /// A model of 2 layers (one more between the down and up blocks of a Perceiver), width 32, 4 heads, hidden
 /// 64, 256 token ids and a context of 72: more than two blocks of the KV cache.
@@ -25,10 +26,17 @@ pub(super) struct Kind {
 impl Kind {
     /// A fresh model, given the seed and the standard deviation of its weights.
     fn fresh(&self, seed: u64, deviation: f32) -> Box<dyn Trainable> {
+        self.fresh_in(Precision::F32, seed, deviation)
+    }
+
+    /// The same with another precision of products.
+    fn fresh_in(&self, precision: Precision, seed: u64, deviation: f32) -> Box<dyn Trainable> {
         let start = Start { seed, deviation };
         match self.spec.attention.kind.0.name {
-            "perceiver" => fresh::<Perceiver<32, 64, 256, CONTEXT, f32, Cpu>>(&self.spec, start),
-            _ => fresh::<Gpt<32, 64, 256, CONTEXT, f32, Cpu>>(&self.spec, start),
+            "perceiver" => {
+                fresh::<Perceiver<32, 64, 256, CONTEXT, f32, Cpu>>(precision, &self.spec, start)
+            }
+            _ => fresh::<Gpt<32, 64, 256, CONTEXT, f32, Cpu>>(precision, &self.spec, start),
         }
     }
 }
@@ -51,8 +59,13 @@ impl Kind {
     }
 }
 
-fn fresh<M: Network<Cpu>>(spec: &ModelSpec, start: Start) -> Box<dyn Trainable> {
-    Box::new(Session::<M, Cpu>::new(Cpu::default(), spec, start).expect("memory"))
+fn fresh<M: Network<Cpu>>(
+    precision: Precision,
+    spec: &ModelSpec,
+    start: Start,
+) -> Box<dyn Trainable> {
+    let session = Session::<M, Cpu>::new((Cpu::default(), precision), spec, start);
+    Box::new(session.expect("memory"))
 }
 
 /// 4 projections, 2 norms and the MLP.
@@ -307,6 +320,31 @@ fn the_number_of_threads_changes_no_bit() {
         properties::the_number_of_threads_changes_no_bit(&kind.name, &|seed, deviation| {
             kind.fresh(seed, deviation)
         });
+    }
+}
+
+/// Losses are close to those in f32, and answers to those of whole documents; bits do not depend on threads.
+#[test]
+fn in_bf16_only_the_inputs_of_products_are_rounded() {
+    if !Precision::Bf16.is_on_cpu() {
+        return;
+    }
+    let batch = Ragged::from_sequences(&documents(&[LONGEST, 5, 33]));
+    for kind in kinds() {
+        let fresh = |seed, deviation| kind.fresh_in(Precision::Bf16, seed, deviation);
+        let [rounded, whole] = [fresh(1, 0.1), kind.fresh(1, 0.1)].map(|mut model| {
+            let losses = [(); 4].map(|()| model.step(&batch, &settings(0.003, 0.1)));
+            losses.map(|step| step.expect("a step").loss_nats)
+        });
+        assert_ne!(rounded, whole, "{}", kind.name);
+        for (rounded, whole) in rounded.iter().zip(whole) {
+            let close = (rounded - whole).abs() < 0.05 * whole;
+            assert!(close, "{}: {rounded}, {whole} in f32", kind.name);
+        }
+        properties::incremental_decoding_is_close_to_recomputing(&kind.name, &fresh, 0.2);
+        if ["vanilla", "perceiver"].contains(&&*kind.name) {
+            properties::the_number_of_threads_changes_no_bit(&kind.name, &fresh);
+        }
     }
 }
 

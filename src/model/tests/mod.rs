@@ -17,6 +17,7 @@ use super::session::Session;
 use super::{Start, StepSettings, Trainable, Update};
 use crate::config::schema::{AttentionSpec, ModelSpec};
 use crate::data::ragged::{PAD, Ragged, Sequence};
+use crate::ops::precision::Precision;
 
 /// Width 32, hidden 64, 256 token ids, context 24.
 type Small = Gpt<32, 64, 256, 24, f32, Cpu>;
@@ -44,7 +45,7 @@ fn model(seed: u64) -> Session<Small, Cpu> {
         seed,
         deviation: 0.02,
     };
-    Session::new(Cpu::default(), &small(), start).expect("memory")
+    Session::new((Cpu::default(), Precision::F32), &small(), start).expect("memory")
 }
 
 /// Documents of the given lengths with arbitrary tokens.

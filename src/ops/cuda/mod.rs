@@ -40,20 +40,9 @@ use cudarc::driver::{
 use dfdx::tensor::{Cuda, CudaError, Storage};
 
 use super::dropout::Dropout;
+use super::precision::Precision;
 pub use products::flop_per_second;
 pub use rows::WIDEST_STREAM;
-
-/// Precision of the inputs of matrix products; sums and everything else are in f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// Single precision: 24 bits.
-    #[default]
-    F32,
-    /// TensorFloat-32: 11 bits, on tensor cores.
-    Tf32,
-    /// Sums of two TensorFloat-32 numbers: 22 bits, on tensor cores.
-    Tf32x3,
-}
 
 /// An address in device memory.
 pub(crate) type Address = u64;

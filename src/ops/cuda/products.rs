@@ -12,7 +12,8 @@ use cudarc::driver::DeviceRepr;
 use dfdx::tensor::{CudaError, Synchronize as _};
 
 use super::kernels::Source;
-use super::{Address, Buffer, Gpu, NULL, Precision, at, gpu};
+use super::{Address, Buffer, Gpu, NULL, at, gpu};
+use crate::ops::precision::Precision;
 
 pub(super) static PRODUCTS: Source = Source {
     name: "products",
@@ -213,6 +214,7 @@ impl Gpu {
     ) -> Result<(), CudaError> {
         let compute = match self.precision.get() {
             Precision::F32 => Compute::CUBLAS_COMPUTE_32F,
+            Precision::Bf16 => Compute::CUBLAS_COMPUTE_32F_FAST_16BF,
             Precision::Tf32 | Precision::Tf32x3 => Compute::CUBLAS_COMPUTE_32F_FAST_TF32,
         };
         let operation = |transposed| match transposed {
@@ -401,6 +403,7 @@ mod tests {
             (Precision::F32, 1e-6),
             (Precision::Tf32x3, 4e-6),
             (Precision::Tf32, 5e-3),
+            (Precision::Bf16, 4e-2),
         ] {
             let errors = errors(precision);
             let fine = errors.iter().all(|error| *error < most);

@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::ops::tests::{
-        self as ops_tests, Case, NormKind, arbitrary, assert_close, check_op, numbers,
+        self as ops_tests, Case, NormKind, arbitrary, assert_close, check_op, in_bf16, numbers,
         on_each_device,
     };
 
@@ -147,10 +147,17 @@ mod tests {
 
     on_each_device!(
         agrees_with_the_reference_and_with_finite_differences,
-        |device| KINDS.iter().for_each(|&kind| check(&device, kind))
+        |device| KINDS.iter().for_each(|&kind| check(&device, kind, 1e-5))
     );
 
-    fn check<D: FeedForwardOp<f32> + 'static>(device: &D, kind: Kind) {
+    #[test]
+    fn agrees_in_bf16() {
+        in_bf16(|tolerance| {
+            (KINDS.iter()).for_each(|&kind| check(&Cpu::default(), kind, tolerance))
+        });
+    }
+
+    fn check<D: FeedForwardOp<f32> + 'static>(device: &D, kind: Kind, tolerance: f64) {
         for tokens in [1, 2, 77, 200] {
             for dropout in [Dropout::NONE, Dropout::new(0.2, 3)] {
                 check_op::<D, 6, 6, Sublayer<f32, D>, Sublayer<f64, Cpu>>(Case {
@@ -161,7 +168,7 @@ mod tests {
                     exact: &|m, x, _| reference::feed_forward(x, &m.0, &m.1, dropout),
                     plain: &|m, x, _| reference::feed_forward(x, &m.0, &m.1, dropout),
                     tokens,
-                    tolerance: 1e-5,
+                    tolerance,
                 });
             }
         }

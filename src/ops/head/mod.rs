@@ -52,7 +52,9 @@ mod tests {
     use dfdx::tensor_ops::ReshapeTo;
 
     use super::*;
-    use crate::ops::tests::{Case, NormKind, batch, check_op, for_each_norm, on_each_device};
+    use crate::ops::tests::{
+        Case, NormKind, batch, check_op, for_each_norm, in_bf16, on_each_device,
+    };
 
     type Layers<N, D> = (Norm<6, N, D>, Tensor<Rank2<13, 6>, N, D>);
 
@@ -62,10 +64,15 @@ mod tests {
 
     on_each_device!(
         agrees_with_the_reference_and_with_finite_differences,
-        |device| for_each_norm(|norm| check(&device, norm))
+        |device| for_each_norm(|norm| check(&device, norm, 1e-5))
     );
 
-    fn check<D: HeadOp<f32> + 'static>(device: &D, norm: NormKind) {
+    #[test]
+    fn agrees_in_bf16() {
+        in_bf16(|tolerance| check(&Cpu::default(), NormKind::Layer, tolerance));
+    }
+
+    fn check<D: HeadOp<f32> + 'static>(device: &D, norm: NormKind, tolerance: f64) {
         let many: Vec<usize> = (0..30).map(|i| 1 + i % 9).collect();
         for lengths in [&[1][..], &[4, 2], &many] {
             let mut batch = batch(lengths, 13);
@@ -84,7 +91,7 @@ mod tests {
                 exact: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 plain: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 tokens: batch.len(),
-                tolerance: 1e-5,
+                tolerance,
             });
         }
     }

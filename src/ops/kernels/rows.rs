@@ -210,6 +210,8 @@ pub fn normalise(x: &[f32], norm: RowNorm<'_>, y: &mut [f32]) {
             let (mean, scale) = norm.statistics(x);
             match norm.bias {
                 Some(bias) => {
+                    // Of a length that the compiler knows to be that of the others: otherwise it does not vectorise.
+                    let bias = &bias[..embed];
                     for i in 0..embed {
                         y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
                     }
@@ -247,6 +249,7 @@ pub fn normalise_backward(
     gradient.fill(0.0);
     let (dweight, dbias) = gradient.split_at_mut(embed);
     wide!({
+        let scaled = &mut scaled[..embed];
         let rows = dx.chunks_exact_mut(embed).zip(dy.chunks_exact(embed));
         for ((dx, dy), x) in rows.zip(x.chunks_exact(embed)) {
             let (mean, scale) = norm.statistics(x);
@@ -258,10 +261,10 @@ pub fn normalise_backward(
             // Empty in an RMS norm, which has no mean either.
             dbias.iter_mut().zip(dy).for_each(|(sum, d)| *sum += d);
             let mean_scaled = match norm.bias {
-                Some(_) => sum_of(&scaled, x, |d, _| d) / embed as f32,
+                Some(_) => sum_of(scaled, x, |d, _| d) / embed as f32,
                 None => 0.0,
             };
-            let mean_along = sum_of(&scaled, x, |d, x| d * hat(x)) / embed as f32;
+            let mean_along = sum_of(scaled, x, |d, x| d * hat(x)) / embed as f32;
             for i in 0..embed {
                 dx[i] += scale * (scaled[i] - mean_scaled - hat(x[i]) * mean_along);
             }

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use crate::ops::precision::Precision;
+
 /// What is left of an item, or made of it.
 enum Slot<T, R> {
     Item(T),
@@ -35,9 +37,11 @@ pub(crate) fn map<T: Send, R: Send>(
     results.collect()
 }
 
-/// Calls `work` with each index below `count`, once.
+/// Calls `work` with each index below `count`, once, with the precision of the calling thread.
 fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
-    (0..count).into_par_iter().with_max_len(1).for_each(work);
+    let (precision, indices) = (Precision::current(), (0..count).into_par_iter());
+    let work = |index| precision.run(|| work(index));
+    indices.with_max_len(1).for_each(work);
 }
 
 #[cfg(test)]

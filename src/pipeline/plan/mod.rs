@@ -125,7 +125,7 @@ pub fn make<'a>(
         .trainings()
         .filter(|one| preflight::uses_model(one))
     {
-        registry::check_device(settings.device)?;
+        registry::check(settings.placement())?;
     }
     let mut corpora = vec![];
     let open = |point| open(point, options.data.as_deref(), &mut corpora);

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::job::{Asked, Inputs, Job};
 use crate::config::schema::{
-    DeviceKind, EvaluateSpec, ModelSpec, ScheduleForm, ScheduleSpec, Settings, ValidateSpec,
+    EvaluateSpec, ModelSpec, ScheduleForm, ScheduleSpec, Settings, ValidateSpec,
 };
 use crate::data::checksum::of_texts;
 use crate::data::objectives::Reads;
@@ -239,10 +239,10 @@ fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
     };
     put(all, START, start);
     // The GPU sums in a different order than the CPU.
-    let device = registry::device(settings.device);
-    put(all, "device", device);
-    if device == DeviceKind::Cuda && !settings.precision.is_whole() {
-        put(all, "precision", settings.precision);
+    put(all, "device", registry::device(settings.device));
+    let precision = registry::precision(settings.placement());
+    if !precision.is_whole() {
+        put(all, "precision", precision);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config;
-use crate::config::schema::{PretrainSpec, Training};
+use crate::config::schema::{DeviceKind, Precision, PretrainSpec, Training};
 
 /// The stages of the quickstart's settings after a change, by kind.
 fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<StageKind, Stage> {
@@ -104,7 +104,6 @@ fn attention_maps_make_nothing_stale_but_the_evaluation() {
 
 #[test]
 fn a_gpu_and_each_of_its_precisions_have_stages_of_their_own() {
-    use crate::config::schema::Precision;
     let on_gpu = |s: &mut Settings| s.device = DeviceKind::Cuda;
     let all = [
         StageKind::Pretrain,
@@ -127,14 +126,25 @@ fn a_gpu_and_each_of_its_precisions_have_stages_of_their_own() {
 }
 
 #[test]
+fn products_in_bf16_on_the_cpu_make_other_stages() {
+    let rounded = |s: &mut Settings| s.precision = Precision::Bf16;
+    let all = [
+        StageKind::Pretrain,
+        StageKind::Finetune,
+        StageKind::Evaluate,
+    ];
+    assert_eq!(changed(rounded), all);
+}
+
+#[test]
 fn settings_that_no_stage_reads_make_nothing_stale() {
     assert_eq!(changed(|s| pretrain(s).checkpoint_steps = Some(3)), []);
     assert_eq!(changed(|s| finetune(s).checkpoint_steps = Some(3)), []);
     // Spelled out, or left to the default.
     assert_eq!(changed(|s| s.data.set("places", 10)), []);
     assert_eq!(changed(|s| s.device = DeviceKind::Auto), []);
-    // The CPU rounds nothing.
-    let rounded = |s: &mut Settings| s.precision = crate::config::schema::Precision::Tf32;
+    // Only a GPU can, so here it means f32.
+    let rounded = |s: &mut Settings| s.precision = Precision::Tf32;
     assert_eq!(changed(rounded), []);
     let form = |s: &mut Settings| pretrain(s).schedule.form = ScheduleForm::Constant;
     let ended = |s: &mut Settings| {

@@ -29,6 +29,29 @@ fn a_binary_without_cuda_says_so_before_anything_is_done() {
     assert!(!lab.path("r/quickstart").exists());
 }
 
+/// `MATMUL_KERNEL` stands for a processor without the instructions.
+#[test]
+fn a_processor_without_bf16_is_told_before_anything_is_done() {
+    let lab = Lab::new();
+    let folder = lab.text("r");
+    let asked = [
+        "run",
+        QUICKSTART,
+        "--results",
+        &folder,
+        "--precision",
+        "bf16",
+    ];
+    let said = lab.attnlab_with(&asked, &[("MATMUL_KERNEL", "avx2")]);
+    let help = "use an AMD Zen 4, an Intel Sapphire Rapids or later, or leave `precision` out";
+    assert!(said.err.contains(help), "{}", said.err);
+    assert_eq!(
+        said.failed(3),
+        "error: `precision` is \"bf16\", but this processor cannot multiply such numbers: it has no AVX512_BF16"
+    );
+    assert!(!lab.path("r/quickstart").exists());
+}
+
 #[test]
 fn a_run_that_diverges_keeps_what_was_before_the_step() {
     let lab = Lab::new();

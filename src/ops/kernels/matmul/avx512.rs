@@ -20,6 +20,6 @@ microkernel!(
 );
 
 /// The first `present` elements.
-fn mask(present: usize) -> __mmask16 {
+pub(super) fn mask(present: usize) -> __mmask16 {
     ((1u32 << present) - 1) as __mmask16
 }

@@ -11,7 +11,11 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
+#[cfg(target_arch = "x86_64")]
 mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod left;
 #[cfg(target_arch = "x86_64")]
 mod microkernel;
 mod packed;
@@ -20,11 +24,15 @@ mod tests;
 
 use gemm_f32::gemm::f32::get_gemm_fn;
 #[cfg(target_arch = "x86_64")]
+use kernel::Kernel;
+#[cfg(target_arch = "x86_64")]
+use left::Left;
+#[cfg(target_arch = "x86_64")]
 use microkernel::Block;
 use packed::Layout;
-pub use packed::{Packed, Pass, View, kernel_name, linear};
 #[cfg(target_arch = "x86_64")]
-use packed::{kernel, panels_length};
+use packed::panel_length;
+pub use packed::{Packed, Pass, View, has_bf16, kernel_name, linear};
 
 /// Columns per panel: two vectors of 512 bits, or four of 256.
 pub const PANEL: usize = 32;
@@ -108,60 +116,79 @@ pub fn multiply(
         left.assert_holds(rows, depth);
     }
     #[cfg(target_arch = "x86_64")]
-    if let Layout::Panels(panels) = &right.layout {
-        assert_eq!(panels.len(), panels_length(depth, columns));
-        let kernel = kernel().expect("panels are laid out for a kernel");
-        let (by_columns, left_step) = match (left.row_step, left.column_step) {
-            (step, 1) => (false, step),
-            (1, step) => (true, step),
-            _ => panic!(
-                "the left factor is neither row-major nor the transpose of a row-major matrix"
-            ),
+    if let Layout::Panels(kernel, panels) = &right.layout {
+        return multiply_by_panels(
+            *kernel,
+            (rows, depth, columns),
+            left,
+            panels,
+            scale,
+            part,
+            target,
+        );
+    }
+    multiply_with_crate(rows, left, right, scale, target);
+}
+
+/// [`multiply`] by a factor in panels; `left` and `target` hold all elements.
+#[cfg(target_arch = "x86_64")]
+fn multiply_by_panels(
+    kernel: Kernel,
+    (rows, depth, columns): (usize, usize, usize),
+    left: View<'_>,
+    panels: &[f32],
+    scale: f32,
+    part: Part,
+    target: Target<'_>,
+) {
+    let panel_length = panel_length(kernel, depth);
+    assert_eq!(panels.len(), columns.div_ceil(PANEL) * panel_length);
+    let Target {
+        out,
+        step,
+        bias,
+        add,
+    } = target;
+    let mut left = Left::new(kernel, left, depth);
+    // Some rows against all panels: the rows stay in the L1 cache, and the panels are contiguous in
+    // memory.
+    for row in (0..rows).step_by(kernel.rows()) {
+        let height = kernel.rows().min(rows - row);
+        let terms = match part {
+            Part::Whole | Part::LowerResult => 0..depth,
+            Part::LowerLeft => 0..depth.min(row + height),
+            Part::UpperLeft => row.min(depth)..depth,
         };
-        let Target {
-            out,
-            step,
-            bias,
-            add,
-        } = target;
-        let mut block = |row: usize, p: usize| {
-            let height = kernel.rows().min(rows - row);
-            let terms = match part {
-                Part::LowerResult if p * PANEL >= row + height => return,
-                Part::Whole | Part::LowerResult => 0..depth,
-                Part::LowerLeft => 0..depth.min(row + height),
-                Part::UpperLeft => row.min(depth)..depth,
-            };
-            let start = row * left.row_step + terms.start * left.column_step;
-            let panel = p * PANEL * depth;
+        let needed = match part {
+            Part::LowerResult => columns.min(row + height),
+            _ => columns,
+        };
+        let strip = left.strip(row..row + height, terms);
+        for p in 0..needed.div_ceil(PANEL) {
+            let panel = p * panel_length;
             let block = Block {
                 rows: height,
                 columns: PANEL.min(columns - p * PANEL),
-                depth: terms.len(),
-                left: left.data.as_ptr().wrapping_add(start),
-                left_step,
-                by_columns,
-                panel: panels.as_ptr().wrapping_add(panel + terms.start * PANEL),
+                depth: strip.words.len(),
+                left: strip.first,
+                left_step: strip.step,
+                by_columns: strip.by_columns,
+                panel: panels
+                    .as_ptr()
+                    .wrapping_add(panel + strip.words.start * PANEL),
                 scale,
                 bias: bias.map_or(std::ptr::null(), |bias| bias[p * PANEL..].as_ptr()),
                 add,
                 out: out[row * step + p * PANEL..].as_mut_ptr(),
                 out_step: step,
             };
-            // SAFETY: the assertions above bound the left factor for `rows × depth` elements, the output
-            // for `rows × columns`, of which the block is a part, and the panels for `depth` rows each, of
-            // which it reads those of its terms; the bias has as many elements as there are columns. `out`
-            // is borrowed mutably, so nothing else accesses it.
+            // SAFETY: the assertions of `multiply` bound the left factor for `rows × depth` elements, the output
+            // for `rows × columns`, of which the block is a part; the panels have as many words for each sum as
+            // `strip` has at most; the bias has as many elements as there are columns. `out` is borrowed mutably, so
+            // nothing else accesses it.
             unsafe { kernel.multiply(block) };
-        };
-        // Some rows against all panels: the rows stay in the L1 cache, and the panels are contiguous in
-        // memory.
-        for row in (0..rows).step_by(kernel.rows()) {
-            (0..columns.div_ceil(PANEL)).for_each(|p| block(row, p));
         }
-        return;
     }
-    multiply_with_crate(rows, left, right, scale, target);
 }
 
 /// [`multiply`] with the crate `gemm`, which computes all parts; `left` and `target` hold all elements.
@@ -200,7 +227,8 @@ fn multiply_with_crate(
     let right = match &right.layout {
         Layout::Rows(rows) => View::rows(rows, columns),
         Layout::Elsewhere(view) => *view,
-        Layout::Panels(_) => unreachable!("panels are for the kernel"),
+        #[cfg(target_arch = "x86_64")]
+        Layout::Panels(..) => unreachable!("panels are for the kernel"),
     };
     right.assert_holds(depth, columns);
     // SAFETY: the assertions bound every element that is accessed, `out` is borrowed mutably

@@ -8,8 +8,11 @@ use rayon::prelude::*;
 
 use super::PANEL;
 #[cfg(target_arch = "x86_64")]
+use super::avx512_bf16;
+#[cfg(target_arch = "x86_64")]
 use super::kernel::Kernel;
 use crate::ops::kernels::scratch::Scratch;
+use crate::ops::precision::Precision;
 
 /// A matrix view of a slice: element (row, column) is at `row * row_step + column * column_step`.
 #[derive(Clone, Copy)]
@@ -49,33 +52,47 @@ impl<'a> View<'a> {
     }
 }
 
-/// The microkernel for this processor, if there is one.
+/// The microkernel for this processor and this thread's precision, if there is one.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn kernel() -> Option<Kernel> {
-    static KERNEL: LazyLock<Option<Kernel>> = LazyLock::new(Kernel::best);
-    *KERNEL
+fn kernel() -> Option<Kernel> {
+    kernel_of(Precision::current())
 }
 
-/// The matrix-product kernel on this processor: `avx512`, `avx2`, or the crate `gemm`.
+#[cfg(target_arch = "x86_64")]
+fn kernel_of(precision: Precision) -> Option<Kernel> {
+    static OF_F32: LazyLock<Option<Kernel>> = LazyLock::new(Kernel::best);
+    static OF_BF16: LazyLock<Option<Kernel>> = LazyLock::new(Kernel::bf16);
+    match precision {
+        Precision::F32 => *OF_F32,
+        Precision::Bf16 => *OF_BF16,
+        Precision::Tf32 | Precision::Tf32x3 => unreachable!("no processor has them"),
+    }
+}
+
+/// Whether there is a microkernel of bf16 for this processor.
+pub fn has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return kernel_of(Precision::Bf16).is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// The matrix-product kernel for this processor and this thread's precision: `avx512`, `avx2`, `avx512-bf16`, or the crate
+/// `gemm`.
 pub fn kernel_name() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     match kernel() {
         Some(Kernel::Avx512) => return "avx512",
         Some(Kernel::Avx2) => return "avx2",
+        Some(Kernel::Avx512Bf16) => return "avx512-bf16",
         None => {}
     }
     "gemm"
 }
 
-fn has_kernel() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return kernel().is_some();
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
 /// The right factor of products, `[depth, columns]`, in panels of 32 columns: `panels[p][k][j]` is element
-/// (k, 32 p + j), 0 past the last column. Without a microkernel it stays row-major.
+/// (k, 32 p + j), 0 past the last column; in bf16 it is a word, of elements (2 k, 32 p + j) and (2 k + 1, 32 p + j).
+/// Without a microkernel it stays row-major.
 pub struct Packed<'a> {
     pub(super) depth: usize,
     pub(super) columns: usize,
@@ -83,8 +100,9 @@ pub struct Packed<'a> {
 }
 
 pub(super) enum Layout<'a> {
-    /// For the microkernels.
-    Panels(Scratch),
+    /// For a microkernel.
+    #[cfg(target_arch = "x86_64")]
+    Panels(Kernel, Scratch),
     /// For the `gemm` crate: rows that were written one by one,
     Rows(Scratch),
     /// or a view of the source.
@@ -94,33 +112,34 @@ pub(super) enum Layout<'a> {
 impl<'a> Packed<'a> {
     /// Packs a factor.
     pub fn new(source: View<'a>, depth: usize, columns: usize) -> Self {
-        Self::laid_out(source, depth, columns, |panels| {
-            source.copy_panels(0, columns, depth, panels);
-        })
+        Self::laid_out(source, depth, columns, |panels, _, copy| copy(0, panels))
     }
 
     /// The same by all threads: for weights, which are packed before the work is divided.
     fn by_all_threads(source: View<'a>, depth: usize, columns: usize) -> Self {
-        Self::laid_out(source, depth, columns, |panels| {
-            let panels = panels.par_chunks_mut(PANEL * depth).enumerate();
-            panels.for_each(|(p, panel)| source.copy_panels(p * PANEL, columns, depth, panel));
+        Self::laid_out(source, depth, columns, |panels, length, copy| {
+            let panels = panels.par_chunks_mut(length).enumerate();
+            panels.for_each(|(p, panel)| copy(p, panel));
         })
     }
 
+    /// `run` gets the panels, the length of one, and a function that packs the panels from one on.
     fn laid_out(
         source: View<'a>,
         depth: usize,
         columns: usize,
-        copy: impl FnOnce(&mut [f32]),
+        run: impl FnOnce(&mut [f32], usize, &(dyn Fn(usize, &mut [f32]) + Sync)),
     ) -> Self {
-        let layout = if has_kernel() && depth > 0 && columns > 0 {
+        let mut layout = Layout::Elsewhere(source);
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(kernel), true) = (kernel(), depth > 0 && columns > 0) {
             source.assert_holds(depth, columns);
-            let mut panels = Scratch::new(panels_length(depth, columns));
-            copy(&mut panels);
-            Layout::Panels(panels)
-        } else {
-            Layout::Elsewhere(source)
-        };
+            let mut panels = Scratch::new(panels_length(kernel, depth, columns));
+            run(&mut panels, panel_length(kernel, depth), &|p, panels| {
+                source.copy_panels(kernel, p * PANEL, columns, depth, panels);
+            });
+            layout = Layout::Panels(kernel, panels);
+        }
         Self {
             depth,
             columns,
@@ -138,17 +157,20 @@ impl<'a> Packed<'a> {
         self.columns
     }
 
-    /// A factor whose rows are still to be written by [`put`](Packed::put), all of them.
+    /// A factor whose rows are still to be written by [`put`](Packed::put), all of them, in order.
     pub fn of_rows(depth: usize, columns: usize) -> Self {
-        let layout = if has_kernel() {
-            Layout::Panels(Scratch::new(panels_length(depth, columns)))
-        } else {
+        let new = || {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(kernel) = kernel() {
+                let panels = Scratch::new(panels_length(kernel, depth, columns));
+                return Layout::Panels(kernel, panels);
+            }
             Layout::Rows(Scratch::new(depth * columns))
         };
         Self {
             depth,
             columns,
-            layout,
+            layout: new(),
         }
     }
 
@@ -156,7 +178,14 @@ impl<'a> Packed<'a> {
     pub fn put(&mut self, k: usize, row: &[f32]) {
         assert_eq!(row.len(), self.columns, "a row of another width");
         match &mut self.layout {
-            Layout::Panels(panels) => {
+            #[cfg(target_arch = "x86_64")]
+            Layout::Panels(Kernel::Avx512Bf16, panels) => {
+                let words = self.depth.div_ceil(avx512_bf16::TERMS);
+                // SAFETY: a kernel is only chosen for a processor that has its instructions.
+                unsafe { avx512_bf16::put(panels, words, k, row) };
+            }
+            #[cfg(target_arch = "x86_64")]
+            Layout::Panels(_, panels) => {
                 let panels = panels.chunks_exact_mut(PANEL * self.depth);
                 for (panel, from) in panels.zip(row.chunks(PANEL)) {
                     let to = &mut panel[k * PANEL..][..PANEL];
@@ -176,9 +205,16 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Number of elements of a packed factor.
-pub(super) fn panels_length(depth: usize, columns: usize) -> usize {
-    columns.next_multiple_of(PANEL) * depth
+/// Number of elements, or words, of a panel.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn panel_length(kernel: Kernel, depth: usize) -> usize {
+    PANEL * depth.div_ceil(kernel.terms())
+}
+
+/// The same of all panels.
+#[cfg(target_arch = "x86_64")]
+fn panels_length(kernel: Kernel, depth: usize, columns: usize) -> usize {
+    columns.div_ceil(PANEL) * panel_length(kernel, depth)
 }
 
 /// The direction of a linear layer.
@@ -199,19 +235,34 @@ pub fn linear(weights: &[f32], (inputs, outputs): (usize, usize), pass: Pass) ->
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl View<'_> {
     /// Packs the columns from `first` on, of all `depth` rows, until the last column or the last panel.
     ///
     /// A few rows at a time, panel by panel, for locality of both reads and writes.
-    fn copy_panels(&self, first: usize, columns: usize, depth: usize, panels: &mut [f32]) {
+    fn copy_panels(
+        &self,
+        kernel: Kernel,
+        first: usize,
+        columns: usize,
+        depth: usize,
+        panels: &mut [f32],
+    ) {
+        let (terms, length) = (kernel.terms(), panel_length(kernel, depth));
+        // Both are multiples of the terms in a word.
         let rows_together = if self.column_step == 1 { 8 } else { 64 };
         for start in (0..depth).step_by(rows_together) {
             let rows = start..depth.min(start + rows_together);
-            for (p, panel) in panels.chunks_exact_mut(PANEL * depth).enumerate() {
+            for (p, panel) in panels.chunks_exact_mut(length).enumerate() {
                 let first = first + p * PANEL;
                 let columns = first..columns.min(first + PANEL);
-                let panel = &mut panel[rows.start * PANEL..rows.end * PANEL];
-                self.copy_part(rows.clone(), columns, panel);
+                let words = rows.start / terms * PANEL..rows.end.div_ceil(terms) * PANEL;
+                let (rows, panel) = (rows.clone(), &mut panel[words]);
+                match kernel {
+                    // SAFETY: a kernel is only chosen for a processor that has its instructions.
+                    Kernel::Avx512Bf16 => unsafe { self.round_part(rows, columns, panel) },
+                    _ => self.copy_part(rows, columns, panel),
+                }
             }
         }
     }

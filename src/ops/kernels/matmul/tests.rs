@@ -1,10 +1,31 @@
 use super::*;
 use crate::ops::kernels::scratch::Scratch;
+use crate::ops::precision::Precision;
 
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
     (0..n as u32)
         .map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0)
         .collect()
+}
+
+/// Runs a test with every precision that this processor has.
+fn for_each_precision(test: impl Fn()) {
+    Precision::F32.run(&test);
+    if Precision::Bf16.is_on_cpu() {
+        Precision::Bf16.run(test);
+    }
+}
+
+/// An input of a product as this thread's precision rounds it.
+fn rounded(x: f32) -> f32 {
+    match Precision::current() {
+        Precision::F32 => x,
+        // To the nearest: half of the last place that stays, less where an even number is below.
+        _ => {
+            let bits = x.to_bits();
+            f32::from_bits((bits + 0x7FFF + (bits >> 16) % 2) & 0xFFFF_0000)
+        }
+    }
 }
 
 /// The product by its definition, in f64.
@@ -13,7 +34,7 @@ fn expected(
     left: impl Fn(usize, usize) -> f32,
     right: impl Fn(usize, usize) -> f32,
 ) -> Vec<f64> {
-    let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
+    let product = |a: f32, b: f32| f64::from(rounded(a)) * f64::from(rounded(b));
     let element = |r: usize, c: usize| (0..depth).map(|k| product(left(r, k), right(k, c))).sum();
     (0..rows)
         .flat_map(|r| (0..columns).map(move |c| (r, c)))
@@ -34,6 +55,10 @@ const SHAPES: [(usize, usize, usize); 8] = [
 
 #[test]
 fn products_equal_the_sums_they_stand_for() {
+    for_each_precision(check_products_equal_the_sums_they_stand_for);
+}
+
+fn check_products_equal_the_sums_they_stand_for() {
     for (rows, depth, columns) in SHAPES {
         let (a, b) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
         let bias = numbers(columns, 3);
@@ -95,6 +120,10 @@ fn products_equal_the_sums_they_stand_for() {
 
 #[test]
 fn parts_leave_out_nothing_but_zeros() {
+    for_each_precision(check_parts_leave_out_nothing_but_zeros);
+}
+
+fn check_parts_leave_out_nothing_but_zeros() {
     for n in [1, 13, 14, 15, 31, 33, 64, 100] {
         let (full, v) = (numbers(n * n, 1), numbers(n * 40, 2));
         let lower: Vec<f32> = (0..n * n)
@@ -143,6 +172,10 @@ fn parts_leave_out_nothing_but_zeros() {
 
 #[test]
 fn weight_gradients_equal_the_sums_they_stand_for() {
+    for_each_precision(check_weight_gradients_equal_the_sums_they_stand_for);
+}
+
+fn check_weight_gradients_equal_the_sums_they_stand_for() {
     for (rows, inputs, outputs) in SHAPES {
         let (x, dy) = (
             numbers(rows * (inputs + 2), 1),
@@ -207,6 +240,10 @@ fn the_crate_and_the_kernel_agree() {
 
 #[test]
 fn an_empty_sum_is_zero_or_the_bias() {
+    for_each_precision(check_an_empty_sum_is_zero_or_the_bias);
+}
+
+fn check_an_empty_sum_is_zero_or_the_bias() {
     let none = Packed::new(View::rows(&[], 2), 0, 2);
     let mut out = [5.0; 2];
     let left = View::rows(&[], 0);
