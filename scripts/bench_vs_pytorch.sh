@@ -2,16 +2,17 @@
 # Runs attnlab and PyTorch in turn on the assignment's pretraining step, on this machine, and prints
 # how they compare. The quieter the machine, the more the numbers say. Never part of CI.
 #
-#     scripts/bench_vs_pytorch.sh [--yes] [--rounds N] [--steps N] [--threads N] [--device cuda] [--precision PRECISION] [--program PROGRAM] DATA
+#     scripts/bench_vs_pytorch.sh [--yes] [--model MODEL]... [--precision PRECISION]... [--rounds N] [--steps N] [--threads N] [--device cuda] [--program PROGRAM] DATA
 #
-# DATA is the folder that holds wiki.txt and the questions. PyTorch comes from PyPI into a virtual
-# environment in target/, once; PyPI's build for Linux brings its CUDA packages with it, 5.4 GB in all,
-# and does not import without them. --yes installs it without a question. PyTorch is measured with glibc as it is and with
-# glibc told to keep freed memory, and the faster counts.
+# DATA is the folder that holds wiki.txt and the questions. MODEL is vanilla (the default), large (6 layers, 384 wide,
+# context 256) or perceiver; PRECISION is f32 (the default), bf16, or on a GPU tf32 or tf32x3, beside which PyTorch has f32.
+# All of them are measured in each round.
 #
-# --device cuda measures both on the GPU, in f32 or --precision tf32, or in tf32x3 beside PyTorch's f32; python3
-# serves if it has PyTorch. --program is attnlab itself, such as target/cuda-dist/run; without it cargo
-# builds it (with --features cuda for a GPU).
+# PyTorch comes from PyPI into a virtual environment in target/, once; PyPI's build for Linux brings its CUDA packages with
+# it, 5.4 GB in all, and does not import without them. --yes installs it without a question. PyTorch is measured with glibc
+# as it is and with glibc told to keep freed memory, and the faster counts. On a GPU python3 serves if it has PyTorch.
+#
+# --program is attnlab itself, such as target/cuda-dist/run; without it cargo builds it (with --features cuda for a GPU).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,15 +21,16 @@ usage() {
     exit 2
 }
 
-yes=no rounds=3 steps=5 threads=() device=cpu precision=f32 program= data=
+yes=no rounds=3 steps=5 threads=() device=cpu models=() precisions=() program= data=
 while [ $# -gt 0 ]; do
     case $1 in
     --yes) yes=yes ;;
-    --device | --precision | --program)
+    --device | --model | --precision | --program)
         [ -n "${2:-}" ] || usage
         case $1:$2 in
         --device:cpu | --device:cuda) device=$2 ;;
-        --precision:f32 | --precision:tf32 | --precision:tf32x3) precision=$2 ;;
+        --model:vanilla | --model:large | --model:perceiver) models+=("$2") ;;
+        --precision:f32 | --precision:bf16 | --precision:tf32 | --precision:tf32x3) precisions+=("$2") ;;
         --program:*) program=$2 ;;
         *) usage ;;
         esac
@@ -56,6 +58,8 @@ done
     echo "error: there is no wiki.txt in $data" >&2
     exit 5
 }
+[ ${#models[@]} -gt 0 ] || models=(vanilla)
+[ ${#precisions[@]} -gt 0 ] || precisions=(f32)
 
 venv=target/peer-pytorch
 python=$venv/bin/python
@@ -82,15 +86,24 @@ trap 'rm -rf "$results"' EXIT
 # A large block that is freed goes back to the system and is fetched anew, page by page, in each
 # step, unless glibc is told to keep it.
 raised=(MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456)
-peer_precision=$precision
-[ "$precision" != tf32x3 ] || peer_precision=f32
-peer() {
-    env "${allocator[@]}" "$python" scripts/peer_pytorch.py "$data" --device "$device" --precision "$peer_precision" \
-        --steps "$steps" "${threads[@]}" --json "$@"
+peer() { # model, precision, padded or ragged
+    local options=()
+    [ "$2" = tf32x3 ] && options+=(--precision f32) || options+=(--precision "$2")
+    [ "$3" = padded ] || options+=(--no-padding)
+    env "${allocator[@]}" "$python" scripts/peer_pytorch.py "$data" --model "$1" --device "$device" "${options[@]}" \
+        --steps "$steps" "${threads[@]}" --json "${@:4}"
 }
 
-padding_options() {
-    [ "$1" = padded ] || echo --no-padding
+experiment() { # the arguments of attnlab for a model
+    case $1 in
+    perceiver) echo experiments/birthplace/perceiver.toml ;;
+    vanilla) echo experiments/birthplace/vanilla.toml ;;
+    large) echo experiments/birthplace/vanilla.toml --set=model.{layers=6,embed=384,heads=6,head_dim=64,hidden=1536,context=256} ;;
+    esac
+}
+
+paddings() { # the Perceiver is written with padding alone
+    [ "$1" = perceiver ] && echo padded || echo padded ragged
 }
 
 # How glibc treats freed memory does not matter on a GPU.
@@ -100,50 +113,84 @@ settings=(plain raised)
 uptime
 declare -A way
 allocator=("${raised[@]}")
-for padding in padded ragged; do
-    echo "== $padding: the fastest way to write it in PyTorch"
-    # shellcheck disable=SC2046 # one word or none
-    peer $(padding_options "$padding") >"$results/way.json"
-    way[$padding]=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["way"])' "$results/way.json")
-done
-
-for round in $(seq "$rounds"); do
-    echo "== round $round of $rounds: $(uptime)"
-    "$program" bench experiments/birthplace/vanilla.toml --data "$data" --device "$device" --precision "$precision" \
-        --steps "$steps" "${threads[@]}" --json >"$results/attnlab-$round.json"
-    for setting in "${settings[@]}"; do
-        allocator=()
-        [ "$setting" = plain ] || allocator=("${raised[@]}")
-        for padding in padded ragged; do
-            # shellcheck disable=SC2046
-            peer $(padding_options "$padding") --way "${way[$padding]}" >"$results/$padding-$setting-$round.json"
+for model in "${models[@]}"; do
+    for precision in "${precisions[@]}"; do
+        for padding in $(paddings "$model"); do
+            case=$model-$precision-$padding
+            echo "== $case: the fastest way to write it in PyTorch"
+            peer "$model" "$precision" "$padding" >"$results/way.json"
+            way[$case]=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["way"])' "$results/way.json")
         done
     done
 done
 
-"$python" - "$results" "$rounds" "${settings[@]}" <<'END'
+for round in $(seq "$rounds"); do
+    echo "== round $round of $rounds: $(uptime)"
+    for model in "${models[@]}"; do
+        for precision in "${precisions[@]}"; do
+            # shellcheck disable=SC2046 # several words
+            "$program" bench $(experiment "$model") --data "$data" --device "$device" --precision "$precision" \
+                --steps "$steps" "${threads[@]}" --json >"$results/$model-$precision-attnlab-$round.json"
+            for setting in "${settings[@]}"; do
+                allocator=()
+                [ "$setting" = plain ] || allocator=("${raised[@]}")
+                for padding in $(paddings "$model"); do
+                    case=$model-$precision-$padding
+                    peer "$model" "$precision" "$padding" --way "${way[$case]}" >"$results/$case-$setting-$round.json"
+                done
+            done
+        done
+    done
+done
+
+"$python" - "$results" "$rounds" "${models[*]}" "${precisions[*]}" "${settings[*]}" <<'END'
 import json, statistics, sys
+from pathlib import Path
 
-folder, rounds, settings = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
-read = lambda name: [json.load(open(f"{folder}/{name}-{r}.json")) for r in range(1, rounds + 1)]
-median = lambda runs, value: statistics.median(value(run) for run in runs)
+folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
+models, precisions, settings = (words.split() for words in sys.argv[3:])
 
-ours = read("attnlab")
-step_s = median(ours, lambda r: r["step"]["step_ms"]["median"] / 1e3)
-speed = median(ours, lambda r: r["step"]["tokens_per_second"])
-print(f"== medians of {rounds} rounds, on {ours[0]['gpu'] or 'the CPU'}")
-print(f"attnlab           {1e3 * step_s:8.2f} ms a step  {speed:9,.0f} tokens/s  {ours[0]['peak_bytes'] / 1e6:6,.0f} MB of the host")
-best = {}
-for padding in ("padded", "ragged"):
-    for setting in settings:
-        runs = read(f"{padding}-{setting}")
-        peer_s = median(runs, lambda r: r["step_seconds"])
-        tokens = median(runs, lambda r: r["tokens_per_second"])
-        memory = median(runs, lambda r: r["peak_bytes"]) / 1e6
-        print(f"PyTorch {padding}, {setting:6} {1e3 * peer_s:9.2f} ms a step  {tokens:9,.0f} tokens/s  {memory:6,.0f} MB  {runs[0]['way']}")
-        if padding not in best or tokens > best[padding][1]:
-            best[padding] = (peer_s, tokens)
-print(f"a step on the same 128 documents, PyTorch padded as the reference: {best['padded'][0] / step_s:.2f} times as fast")
-print(f"tokens a second, no padding in either:                             {speed / best['ragged'][1]:.2f} times as fast")
+
+def read(name):
+    files = [folder / f"{name}-{round}.json" for round in range(1, rounds + 1)]
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def median(runs, value):
+    return statistics.median(value(run) for run in runs)
+
+
+def fastest(model, precision, padding):
+    """Seconds a step, tokens a second, megabytes and the way of PyTorch with the better setting of glibc."""
+    cells = [read(f"{model}-{precision}-{padding}-{setting}") for setting in settings]
+    cells = [
+        (median(runs, lambda r: r["step_seconds"]), median(runs, lambda r: r["tokens_per_second"]),
+         median(runs, lambda r: r["peak_bytes"]) / 1e6, runs[0]["way"])
+        for runs in cells if runs
+    ]
+    return min(cells, default=None)
+
+
+print(f"\nMedians of {rounds} rounds; a ratio is how many times as long PyTorch takes.\n")
+print("| model | precision | attnlab: a step, tokens/s, memory | share of the peak | PyTorch, padded as the reference | ratio | PyTorch, no padding | ratio |")
+print("|---|---|---|---|---|---|---|---|")
+for model in models:
+    for precision in precisions:
+        ours = read(f"{model}-{precision}-attnlab")
+        step_s = median(ours, lambda r: r["step"]["step_ms"]["median"] / 1e3)
+        speed = median(ours, lambda r: r["step"]["tokens_per_second"])
+        share = median(ours, lambda r: r["step"]["share_of_peak"])
+        memory = median(ours, lambda r: r["peak_bytes"] / 1e6)
+        cells = [model, precision, f"{step_s:.4g} s, {speed:,.0f}, {memory:,.0f} MB", f"{100 * share:.0f} %"]
+        for padding in ("padded", "ragged"):
+            peer = fastest(model, precision, padding)
+            if peer is None:
+                cells += ["", ""]
+                continue
+            seconds, tokens, megabytes, way = peer
+            # Padded, it is the same documents that count; without padding, tokens a second, of other documents.
+            ratio = seconds / step_s if padding == "padded" else speed / tokens
+            cells += [f"{seconds:.4g} s, {tokens:,.0f}, {megabytes:,.0f} MB: {way}", f"{ratio:.2f}"]
+        print("| " + " | ".join(cells) + " |")
 END
 uptime

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """The assignment's pretraining step in PyTorch, as fast as it can honestly be made: what to compare with.
 
-    scripts/peer_pytorch.py DATA [--device cpu|cuda] [--precision f32|tf32|bf16] [--threads N] [--steps N]
-                            [--no-padding] [--json]
+    scripts/peer_pytorch.py DATA [--model vanilla|large|perceiver] [--device cpu|cuda] [--precision f32|tf32|bf16]
+                            [--threads N] [--steps N] [--no-padding] [--json]
 
 DATA is the folder that holds wiki.txt. The model is the character GPT of experiments/base/assignment.toml
-(3,323,392 parameters, dropout 0.1); a step is forward, backward, clipping to norm 1 and AdamW on
-128 documents, with items ready before the watch starts. Weights are drawn as the reference draws them.
+(3,323,392 parameters, dropout 0.1), or one of 6 layers, 384 wide, with context 256, or the assignment's Perceiver; a
+step is forward, backward, clipping to norm 1 and AdamW on 128 documents, with items ready before the watch starts.
+Weights are drawn as the reference draws them.
 
-As the reference does it, every document is padded to 128 characters. With --no-padding the same documents
+As the reference does it, every document is padded to the context. With --no-padding the same documents
 lie one after another, as in attnlab: all layers see real tokens alone.
 
 --precision is that of matrix products: f32, TensorFloat-32, or bfloat16 by autocast.
@@ -31,13 +32,30 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-LAYERS, EMBED, HEADS, HIDDEN, VOCABULARY, CONTEXT = 4, 256, 8, 1024, 256, 128
+
+
+@dataclass(frozen=True)
+class Shape:
+    layers: int
+    embed: int
+    heads: int
+    context: int
+    latents: int = 0  # of a Perceiver
+
+
+MODELS = {
+    "vanilla": Shape(layers=4, embed=256, heads=8, context=128),
+    "large": Shape(layers=6, embed=384, heads=6, context=256),
+    "perceiver": Shape(layers=4, embed=256, heads=8, context=128, latents=64),
+}
+VOCABULARY = 256
 DROPOUT, LEARNING_RATE, BATCH_DOCUMENTS = 0.1, 6e-3, 128
 PAD, MASK = 0, 1
 WARM_UP, TRIAL_STEPS = 2, 2
@@ -65,7 +83,7 @@ RAGGED_WAYS = {
 }
 
 
-def items(folder, batches, seed=0):
+def items(folder, context, batches, seed=0):
     """Span-corrupted documents as token ids, `batches` lists of them, in the corpus's order."""
     text = (Path(folder) / "wiki.txt").read_text(encoding="utf-8")
     ids = {c: 2 + i for i, c in enumerate(sorted(set(text)))}
@@ -73,7 +91,7 @@ def items(folder, batches, seed=0):
     draw = random.Random(seed)
 
     def corrupt(document):
-        shown = draw.randint(4, CONTEXT * 7 // 8)  # not clamped to the document's length
+        shown = draw.randint(4, context * 7 // 8)  # not clamped to the document's length
         hidden = draw.randint(shown // 8, 3 * shown // 8)
         start = draw.randint(1, shown - hidden - 1)
         document = document[:shown]
@@ -87,25 +105,28 @@ def items(folder, batches, seed=0):
 
 
 class Padded:
-    """A batch as the reference makes it: [128, 127] inputs and targets."""
+    """A batch as the reference makes it: [128, context - 1] inputs and targets."""
 
-    def __init__(self, strings, device, groups=None):
-        rows = torch.tensor([s + [PAD] * (CONTEXT - len(s)) for s in strings])
+    def __init__(self, strings, shape, device, groups=None):
+        self.heads, length = shape.heads, shape.context - 1
+        rows = torch.tensor([s + [PAD] * (shape.context - len(s)) for s in strings])
         self.tokens, self.targets = rows[:, :-1].to(device).contiguous(), rows[:, 1:].to(device).contiguous()
-        self.places = torch.arange(CONTEXT - 1, device=device)
-        self.causal = causal(CONTEXT - 1, device)
+        self.places = torch.arange(length, device=device)
+        self.causal = causal(length, device)
         self.positions = self.tokens.numel()
         self.real = sum(len(s) - 1 for s in strings)
 
     def attend(self, q, k, v, attention):
-        heads = lambda t: t.view(*t.shape[:2], HEADS, -1).transpose(1, 2)
-        return attention(heads(q), heads(k), heads(v), self.causal).transpose(1, 2).reshape(q.shape)
+        heads = lambda t: t.view(*t.shape[:2], self.heads, -1).transpose(1, 2)
+        hidden = self.causal[: q.shape[1], : k.shape[1]]
+        return attention(heads(q), heads(k), heads(v), hidden).transpose(1, 2).reshape(q.shape)
 
 
 class Ragged:
     """The same documents one after another, shortest first: [tokens]."""
 
-    def __init__(self, strings, device, groups):
+    def __init__(self, strings, shape, device, groups):
+        self.heads = shape.heads
         strings = sorted(strings, key=len)
         flat = lambda parts: torch.tensor([t for part in parts for t in part], device=device)
         self.tokens, self.targets = flat(s[:-1] for s in strings), flat(s[1:] for s in strings)
@@ -139,8 +160,8 @@ class Ragged:
                 pick = lambda t: t[at : at + index.numel()]
             else:
                 pick = lambda t: t.index_select(0, index)
-            q_, k_, v_ = (pick(t).view(-1, longest, HEADS, EMBED // HEADS).transpose(1, 2) for t in (q, k, v))
-            outputs.append(attention(q_, k_, v_, mask).transpose(1, 2).reshape(-1, EMBED))
+            q_, k_, v_ = (pick(t).view(-1, longest, self.heads, t.shape[-1] // self.heads).transpose(1, 2) for t in (q, k, v))
+            outputs.append(attention(q_, k_, v_, mask).transpose(1, 2).reshape(-1, q.shape[-1]))
             at += index.numel()
         together = torch.cat(outputs)
         return together if self.exact else together.index_select(0, self.back)
@@ -152,34 +173,41 @@ def causal(length, device):
 
 
 class Block(nn.Module):
-    def __init__(self, fused):
+    def __init__(self, shape, fused):
         super().__init__()
-        self.fused = fused
-        self.ln1, self.ln2 = nn.LayerNorm(EMBED), nn.LayerNorm(EMBED)
-        self.query, self.key, self.value, self.proj = (nn.Linear(EMBED, EMBED) for _ in range(4))
-        self.expand, self.contract = nn.Linear(EMBED, HIDDEN), nn.Linear(HIDDEN, EMBED)
+        self.fused, embed = fused, shape.embed
+        self.ln1, self.ln2 = nn.LayerNorm(embed), nn.LayerNorm(embed)
+        self.query, self.key, self.value, self.proj = (nn.Linear(embed, embed) for _ in range(4))
+        self.expand, self.contract = nn.Linear(embed, 4 * embed), nn.Linear(4 * embed, embed)
 
     def attention(self, q, k, v, hidden):
         if self.fused:
             return F.scaled_dot_product_attention(q, k, v, dropout_p=DROPOUT, is_causal=True)
-        scores = q @ k.transpose(-2, -1) / math.sqrt(EMBED // HEADS)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
         weights = F.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1)
         return F.dropout(weights, DROPOUT) @ v
 
     def forward(self, x, batch):
         y = self.ln1(x)
-        y = batch.attend(self.query(y), self.key(y), self.value(y), self.attention)
+        return self.rest(x, y, y, batch)
+
+    def rest(self, x, queries, keys, batch):
+        y = batch.attend(self.query(queries), self.key(keys), self.value(keys), self.attention)
         x = x + F.dropout(self.proj(y), DROPOUT)
         y = self.contract(F.gelu(self.expand(self.ln2(x))))
         return x + F.dropout(y, DROPOUT)
 
 
 class Gpt(nn.Module):
-    def __init__(self, fused):
+    """With latents, a Perceiver: its first block's queries are the latents, its last block's keys."""
+
+    def __init__(self, shape, fused):
         super().__init__()
-        self.token, self.position = nn.Embedding(VOCABULARY, EMBED), nn.Parameter(torch.zeros(CONTEXT, EMBED))
-        self.blocks = nn.ModuleList(Block(fused) for _ in range(LAYERS))
-        self.norm, self.head = nn.LayerNorm(EMBED), nn.Linear(EMBED, VOCABULARY, bias=False)
+        embed = shape.embed
+        self.token, self.position = nn.Embedding(VOCABULARY, embed), nn.Parameter(torch.zeros(shape.context, embed))
+        self.latents = nn.Parameter(0.02 * torch.randn(shape.latents, embed)) if shape.latents else None
+        self.blocks = nn.ModuleList(Block(shape, fused) for _ in range(shape.layers))
+        self.norm, self.head = nn.LayerNorm(embed), nn.Linear(embed, VOCABULARY, bias=False)
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)
@@ -188,8 +216,16 @@ class Gpt(nn.Module):
 
     def forward(self, batch):
         x = F.dropout(self.token(batch.tokens) + self.position[batch.places], DROPOUT)
-        for block in self.blocks:
-            x = block(x, batch)
+        if self.latents is None:
+            for block in self.blocks:
+                x = block(x, batch)
+        else:
+            down, *blocks, up = self.blocks
+            latents = self.latents.expand(len(x), -1, -1)
+            latents = down.rest(latents, down.ln1(latents), x, batch)
+            for block in blocks:
+                latents = block(latents, batch)
+            x = up.rest(x, x, up.ln1(latents), batch)
         logits = self.head(self.norm(x))
         return F.cross_entropy(logits.view(-1, VOCABULARY), batch.targets.view(-1), ignore_index=PAD)
 
@@ -211,10 +247,11 @@ def measure(arguments, fused, compiled, groups=None, graph=False):
     device = torch.device(arguments.device)
     torch.set_float32_matmul_precision("highest" if arguments.precision == "f32" else "high")
     rounded = torch.autocast(device.type, torch.bfloat16, enabled=arguments.precision == "bf16")
-    make = Ragged if arguments.no_padding else Padded
+    shape, make = MODELS[arguments.model], Ragged if arguments.no_padding else Padded
     warm_up = WARM_UP_CUDA if device.type == "cuda" else WARM_UP
-    batches = [make(strings, device, groups) for strings in items(arguments.data, warm_up + arguments.steps)]
-    model = Gpt(fused).to(device).train()
+    strings = items(arguments.data, shape.context, warm_up + arguments.steps)
+    batches = [make(batch, shape, device, groups) for batch in strings]
+    model = Gpt(shape, fused).to(device).train()
     adamw = optimiser(model)
     options = dict(mode="reduce-overhead") if graph else dict(dynamic=arguments.no_padding)
     loss_of = torch.compile(model, **options) if compiled else model
@@ -351,7 +388,7 @@ CHARACTER_WAYS = {"eager": False, "compiled": True}
 def in_a_process(arguments, way, steps):
     """Measures one variant in its own process: its result, or one line that says why it failed."""
     command = [sys.executable, __file__, arguments.data, "--device", arguments.device, "--way", way, "--json"]
-    command += ["--precision", arguments.precision, "--steps", str(steps)]
+    command += ["--model", arguments.model, "--precision", arguments.precision, "--steps", str(steps)]
     command += ["--no-padding"] * arguments.no_padding
     command += ["--threads", str(arguments.threads)] * (arguments.threads is not None)
     done = subprocess.run(command, capture_output=True, text=True)
@@ -363,6 +400,7 @@ def in_a_process(arguments, way, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="the folder that holds wiki.txt")
+    parser.add_argument("--model", choices=MODELS, default="vanilla")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32", help="of matrix products")
     parser.add_argument("--threads", type=int, help="default: all that the CPU has")
@@ -395,6 +433,8 @@ def main():
         parser.error(f"--steps must be at least 1, and --way one of {'; '.join(ways)}")
     if not (Path(arguments.data) / "wiki.txt").is_file():
         parser.error(f"there is no wiki.txt in {arguments.data}")
+    if arguments.model == "perceiver" and arguments.no_padding:
+        parser.error("the Perceiver is written with padding alone")
     if arguments.device == "cpu" and arguments.precision == "tf32":
         parser.error("--precision tf32 is for CUDA")
 

@@ -28,9 +28,7 @@ impl Products {
         let numbers = |length| -> Vec<f32> { (0..length).map(|i| (i % 7) as f32 - 3.0).collect() };
         let matrices = || {
             let mut right = Packed::of_rows(k, n);
-            for (row, values) in numbers(k * n).chunks_exact(n).enumerate() {
-                right.put(row, values);
-            }
+            right.put(0, &numbers(k * n));
             Matrices {
                 left: numbers(m * k),
                 right,

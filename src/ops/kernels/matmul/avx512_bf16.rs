@@ -5,11 +5,10 @@
 //! Here is how factors become words, too: terms are rounded to nearest, ties to even, and subnormal ones to 0.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_castps_si512,
-    _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtneps_pbh,
-    _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps as store,
-    _mm512_maskz_loadu_ps as load, _mm512_mul_ps, _mm512_or_si512, _mm512_permutexvar_epi16,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_castsi512_ps,
+    _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_storeu_ps as store, _mm512_maskz_loadu_ps as load, _mm512_mul_ps,
+    _mm512_permutexvar_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 use std::mem::transmute;
 use std::ops::Range;
@@ -130,38 +129,6 @@ fn round_across(first: &[f32], second: &[f32], words: &mut [f32]) {
         // SAFETY: vectors of 512 bits, all of whose values are valid.
         let terms = unsafe { transmute::<__m512bh, __m512i>(terms) };
         write(to, _mm512_permutexvar_epi16(alternating, terms));
-    }
-}
-
-/// Adds the second terms to words whose second terms are 0.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-#[inline]
-fn add_second(second: &[f32], words: &mut [f32]) {
-    for (to, from) in words.chunks_mut(LANES).zip(second.chunks(LANES)) {
-        let terms = _mm512_cvtneps_pbh(read(from));
-        // SAFETY: vectors of 256 bits, all of whose values are valid.
-        let terms = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(unsafe { transmute(terms) }));
-        write(to, _mm512_or_si512(terms, _mm512_castps_si512(read(to))));
-    }
-}
-
-/// Writes row `k` of a factor in panels of `words` rows of words; rows are written in order.
-///
-/// # Safety
-/// The processor has the instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn put(panels: &mut [f32], words: usize, k: usize, row: &[f32]) {
-    for (panel, from) in panels
-        .chunks_exact_mut(PANEL * words)
-        .zip(row.chunks(PANEL))
-    {
-        let to = &mut panel[k / TERMS * PANEL..][..PANEL];
-        let (to, beyond) = to.split_at_mut(from.len());
-        match k % TERMS {
-            0 => round_across(from, &[], to),
-            _ => add_second(from, to),
-        }
-        beyond.fill(0.0);
     }
 }
 

@@ -8,8 +8,6 @@ use rayon::prelude::*;
 
 use super::PANEL;
 #[cfg(target_arch = "x86_64")]
-use super::avx512_bf16;
-#[cfg(target_arch = "x86_64")]
 use super::kernel::Kernel;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::precision::Precision;
@@ -174,32 +172,25 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Writes row `k`.
-    pub fn put(&mut self, k: usize, row: &[f32]) {
-        assert_eq!(row.len(), self.columns, "a row of another width");
+    /// How many rows go together: [`put`](Packed::put) takes multiples of it, and at the end what is left.
+    pub const TOGETHER: usize = 2;
+
+    /// Writes rows from `first` on, one after the other.
+    pub fn put(&mut self, first: usize, rows: &[f32]) {
+        let (depth, columns) = (self.depth, self.columns);
+        let all = first..first + rows.len() / columns;
+        assert_eq!(all.len() * columns, rows.len(), "rows of another width");
+        assert!(
+            first.is_multiple_of(Self::TOGETHER),
+            "an earlier row is missing"
+        );
         match &mut self.layout {
             #[cfg(target_arch = "x86_64")]
-            Layout::Panels(Kernel::Avx512Bf16, panels) => {
-                let words = self.depth.div_ceil(avx512_bf16::TERMS);
-                // SAFETY: a kernel is only chosen for a processor that has its instructions.
-                unsafe { avx512_bf16::put(panels, words, k, row) };
+            Layout::Panels(kernel, panels) => {
+                let source = View::rows(rows, columns);
+                source.copy_rows(*kernel, (all, columns, depth), panels);
             }
-            #[cfg(target_arch = "x86_64")]
-            Layout::Panels(_, panels) => {
-                let panels = panels.chunks_exact_mut(PANEL * self.depth);
-                for (panel, from) in panels.zip(row.chunks(PANEL)) {
-                    let to = &mut panel[k * PANEL..][..PANEL];
-                    match from.len() {
-                        // A constant length compiles to vector moves instead of a call.
-                        PANEL => to.copy_from_slice(&from[..PANEL]),
-                        width => {
-                            to[..width].copy_from_slice(from);
-                            to[width..].fill(0.0);
-                        }
-                    }
-                }
-            }
-            Layout::Rows(rows) => rows[k * self.columns..][..self.columns].copy_from_slice(row),
+            Layout::Rows(to) => to[first * columns..all.end * columns].copy_from_slice(rows),
             Layout::Elsewhere(_) => unreachable!("`of_rows` makes a layout of its own"),
         }
     }
@@ -248,21 +239,34 @@ impl View<'_> {
         depth: usize,
         panels: &mut [f32],
     ) {
-        let (terms, length) = (kernel.terms(), panel_length(kernel, depth));
         // Both are multiples of the terms in a word.
         let rows_together = if self.column_step == 1 { 8 } else { 64 };
         for start in (0..depth).step_by(rows_together) {
             let rows = start..depth.min(start + rows_together);
-            for (p, panel) in panels.chunks_exact_mut(length).enumerate() {
-                let first = first + p * PANEL;
-                let columns = first..columns.min(first + PANEL);
-                let words = rows.start / terms * PANEL..rows.end.div_ceil(terms) * PANEL;
-                let (rows, panel) = (rows.clone(), &mut panel[words]);
-                match kernel {
-                    // SAFETY: a kernel is only chosen for a processor that has its instructions.
-                    Kernel::Avx512Bf16 => unsafe { self.round_part(rows, columns, panel) },
-                    _ => self.copy_part(rows, columns, panel),
-                }
+            let from = View {
+                data: &self.data[start * self.row_step + first * self.column_step..],
+                ..*self
+            };
+            from.copy_rows(kernel, (rows, columns - first, depth), panels);
+        }
+    }
+
+    /// Packs rows of a factor of `depth` rows; the view starts with the first of them.
+    fn copy_rows(
+        &self,
+        kernel: Kernel,
+        (rows, columns, depth): (Range<usize>, usize, usize),
+        panels: &mut [f32],
+    ) {
+        let (terms, length) = (kernel.terms(), panel_length(kernel, depth));
+        let words = rows.start / terms * PANEL..rows.end.div_ceil(terms) * PANEL;
+        for (p, panel) in panels.chunks_exact_mut(length).enumerate() {
+            let columns = p * PANEL..columns.min((p + 1) * PANEL);
+            let (rows, panel) = (0..rows.len(), &mut panel[words.clone()]);
+            match kernel {
+                // SAFETY: a kernel is only chosen for a processor that has its instructions.
+                Kernel::Avx512Bf16 => unsafe { self.round_part(rows, columns, panel) },
+                Kernel::Avx2 | Kernel::Avx512 => self.copy_part(rows, columns, panel),
             }
         }
     }

@@ -184,8 +184,12 @@ fn check_weight_gradients_equal_the_sums_they_stand_for() {
         let mut dw = vec![f32::NAN; outputs * inputs];
         let (x_step, dy_step) = (inputs + 2, outputs + 1);
         let mut by_rows = Packed::of_rows(rows, inputs);
-        for (k, row) in x.chunks_exact(x_step).enumerate() {
-            by_rows.put(k, &row[..inputs]);
+        let own: Vec<f32> = (x.chunks_exact(x_step))
+            .flat_map(|row| &row[..inputs])
+            .copied()
+            .collect();
+        for (i, some) in own.chunks(Packed::TOGETHER * inputs).enumerate() {
+            by_rows.put(i * Packed::TOGETHER, some);
         }
         weight_gradient(&by_rows, (&dy, dy_step), &mut dw);
         let at_once = Packed::new(View::rows(&x, x_step), rows, inputs);
