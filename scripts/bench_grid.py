@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""How the time of a training step grows with the model, the documents and the batch: a table, and a figure of it.
+"""Measures how training-step time grows with model width, context and batch size; writes a table and a figure.
 
     scripts/bench_grid.py [--program P] [--precision f32] [--rounds N] [--steps N] [--only AXIS] OUT
 
-From a model of 4 layers, 256 wide, with documents of 256 tokens and batches of 32, one axis at a time changes: the width,
-64 to 768; the context, 128 to 2,048 tokens, with as many tokens a batch; the batch, 8 to 512 documents of 64 tokens, of a
-model 64 wide and of one 256 wide. Each is measured with one thread and with all, by `attnlab bench` on made-up text as
-a language model, in rounds. OUT/grid.csv has the medians, OUT/grid.svg and .png are drawn from it, which needs matplotlib.
+From 4 layers, width 256, context 256 and batch size 32, one axis varies at a time: width, 64 to 768; context, 128 to
+2,048, at a constant 8,192 tokens per batch; batch size, 8 to 512 documents of 64 tokens, at widths 64 and 256. Each
+point is `attnlab bench` of a language model on random text, with one thread and with all, in interleaved rounds.
+OUT/grid.csv has the medians; OUT/grid.svg and .png plot them, which needs matplotlib.
 Shapes are compiled into the program first, a few seconds each. Never part of CI.
 """
 
@@ -29,8 +29,9 @@ AXES = {
     "batch, 64 wide": [BASE | dict(embed=64, context=64, batch=batch) for batch in (8, 32, 128, 512)],
 }
 VARIED = {"width": "embed", "context": "context", "batch": "batch", "batch, 64 wide": "batch"}
-FIELDS = ["axis", "layers", "embed", "context", "batch", "threads", "precision", "step_ms", "tokens", "microseconds_a_token",
+FIELDS = ["axis", "layers", "embed", "context", "batch", "threads", "precision", "step_ms", "tokens", "us_per_token",
           "gflop", "gflop_per_second", "peak_gflop_per_second", "share_of_peak", "peak_bytes"]
+MEASURED = FIELDS.index("step_ms")  # the fields from there on
 
 EXPERIMENT = """
 [data]
@@ -59,30 +60,33 @@ shuffle         = true
 """
 
 
-def made_up_text(characters, seed=1):
-    """Words of Zipf's frequencies."""
-    draw = random.Random(seed)
-    words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(2000)]
+def random_text(characters, seed=1):
+    """Zipf-distributed words."""
+    rng = random.Random(seed)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(2000)]
     weights = [1 / rank for rank in range(1, len(words) + 1)]
-    return " ".join(draw.choices(words, weights, k=characters // 6))[:characters]
+    return " ".join(rng.choices(words, weights, k=characters // 6))[:characters]
 
 
 def threads_to_try():
-    return sorted({1, os.cpu_count()})
+    return sorted({1, len(os.sched_getaffinity(0))})
 
 
 def experiment(cell, steps):
-    """The file of a cell, with enough documents for all steps of a run."""
+    """A cell's experiment file, with enough documents for every step."""
     documents = cell["batch"] * (steps + 8)
     return EXPERIMENT.format(**cell, heads=cell["embed"] // 32, hidden=4 * cell["embed"], documents=documents)
 
 
 def measure(arguments, folder, axis, cell, threads):
-    """One row, without the medians over rounds."""
+    """One cell's row, in a single round."""
     file = folder / "{embed}-{context}-{batch}.toml".format(**cell)
     command = [arguments.program, "bench", str(file), "--data", str(folder), "--steps", str(arguments.steps), "--json"]
     command += ["--threads", str(threads), "--precision", arguments.precision]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stderr)
+    report = json.loads(done.stdout)
     ours = report["step"]
     return cell | {
         "axis": axis,
@@ -90,7 +94,7 @@ def measure(arguments, folder, axis, cell, threads):
         "precision": arguments.precision,
         "step_ms": ours["step_ms"]["median"],
         "tokens": ours["tokens"],
-        "microseconds_a_token": 1e6 / ours["tokens_per_second"],
+        "us_per_token": 1e6 / ours["tokens_per_second"],
         "gflop": ours["gflop"],
         "gflop_per_second": ours["gflop_per_second"],
         "peak_gflop_per_second": ours["peak_gflop_per_second"],
@@ -99,8 +103,17 @@ def measure(arguments, folder, axis, cell, threads):
     }
 
 
-def draw(rows, out):
-    """Share of the peak and memory by axis, a line for each number of threads."""
+def medians(rows):
+    """One row per cell: what was measured is the median of the rounds."""
+    cells = {}
+    for row in rows:
+        cells.setdefault(tuple(row[field] for field in FIELDS[:MEASURED]), []).append(row)
+    middle = lambda same, field: statistics.median(row[field] for row in same)
+    return [same[0] | {field: middle(same, field) for field in FIELDS[MEASURED:]} for same in cells.values()]
+
+
+def plot(rows, out):
+    """Plots share of peak and memory by axis, one line per thread count."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -110,19 +123,19 @@ def draw(rows, out):
     figure, panels = pyplot.subplots(2, len(axes), figsize=(3.2 * len(axes), 5.2), sharey="row", squeeze=False)
     for column, axis in enumerate(axes):
         for threads in threads_to_try():
-            of_line = [row for row in rows if row["axis"] == axis and row["threads"] == threads]
-            where = [row[VARIED[axis]] for row in of_line]
+            line = [row for row in rows if row["axis"] == axis and row["threads"] == threads]
+            xs = [row[VARIED[axis]] for row in line]
             label = f"{threads} thread{'s' * (threads > 1)}"
-            panels[0][column].plot(where, [100 * row["share_of_peak"] for row in of_line], "o-", label=label)
-            panels[1][column].plot(where, [row["peak_bytes"] / 1e6 for row in of_line], "o-", label=label)
+            panels[0][column].plot(xs, [100 * row["share_of_peak"] for row in line], "o-", label=label)
+            panels[1][column].plot(xs, [row["peak_bytes"] / 1e6 for row in line], "o-", label=label)
         for panel in panels[:, column]:
             panel.set_xscale("log", base=2)
-            panel.set_xticks(where, [f"{x:,}" for x in where])
+            panel.set_xticks(xs, [f"{x:,}" for x in xs])
             panel.minorticks_off()
             panel.set_ylim(bottom=0)
         panels[1][column].set_xlabel(axis)
-    panels[0][0].set_ylabel("share of the peak (%)")
-    panels[1][0].set_ylabel("memory at most (MB)")
+    panels[0][0].set_ylabel("% of peak FLOP/s")
+    panels[1][0].set_ylabel("peak memory (MB)")
     panels[0][0].legend(frameon=False)
     figure.tight_layout()
     for ending in ("svg", "png"):
@@ -134,35 +147,38 @@ def main():
     target = os.environ.get("CARGO_TARGET_DIR", "target")
     parser.add_argument("out", type=Path)
     parser.add_argument("--program", default=os.path.join(target, "release/attnlab"))
-    parser.add_argument("--precision", default="f32")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--only", choices=AXES, action="append", help="measure this axis alone")
+    parser.add_argument("--only", choices=AXES, action="append", help="measure only this axis")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     cells = [(axis, cell) for axis in arguments.only or AXES for cell in AXES[axis]]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        (folder / "text.txt").write_text(made_up_text(4_000_000))
+        (folder / "text.txt").write_text(random_text(4_000_000))
         for _, cell in cells:
             name = "{embed}-{context}-{batch}.toml".format(**cell)
             (folder / name).write_text(experiment(cell, arguments.steps))
         subprocess.run([arguments.program, "compile", str(folder)], check=True)
-        rounds = []
-        for round in range(arguments.rounds):
-            rounds.append([])
-            for axis, cell in cells:
-                for threads in threads_to_try():
-                    rounds[-1].append(row := measure(arguments, folder, axis, cell, threads))
-                    print(f"round {round + 1}: {axis} {row[VARIED[axis]]}, {threads} threads: "
-                          f"{row['step_ms']:.1f} ms, {100 * row['share_of_peak']:.0f} %", file=sys.stderr)
-    middle = lambda values: statistics.median(values) if not isinstance(values[0], str) else values[0]
-    rows = [{field: middle([row[field] for row in same]) for field in FIELDS} for same in zip(*rounds)]
+        with open(arguments.out / "rounds.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            writer.writeheader()
+            rows = []
+            for number in range(arguments.rounds):
+                for axis, cell in cells:
+                    for threads in threads_to_try():
+                        rows.append(row := measure(arguments, folder, axis, cell, threads))
+                        writer.writerow(row)
+                        file.flush()
+                        print(f"round {number + 1}: {axis} {row[VARIED[axis]]}, threads={threads}: "
+                              f"{row['step_ms']:.1f} ms, {100 * row['share_of_peak']:.0f} %", file=sys.stderr)
+    rows = medians(rows)
     with open(arguments.out / "grid.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
-    draw(rows, arguments.out)
+    plot(rows, arguments.out)
 
 
 if __name__ == "__main__":

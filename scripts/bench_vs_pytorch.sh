@@ -5,12 +5,12 @@
 #     scripts/bench_vs_pytorch.sh [--yes] [--model MODEL]... [--precision PRECISION]... [--rounds N] [--steps N] [--threads N] [--device cuda] [--program PROGRAM] DATA
 #
 # DATA is the folder that holds wiki.txt and the questions. MODEL is vanilla (the default), large (6 layers, 384 wide,
-# context 256) or perceiver; PRECISION is f32 (the default), bf16, or on a GPU tf32 or tf32x3, beside which PyTorch has f32.
-# All of them are measured in each round.
+# context 256) or perceiver; PRECISION is f32 (the default), bf16, or on a GPU tf32 or tf32x3 (against PyTorch in f32).
+# Each round measures every combination.
 #
-# PyTorch comes from PyPI into a virtual environment in target/, once; PyPI's build for Linux brings its CUDA packages with
-# it, 5.4 GB in all, and does not import without them. --yes installs it without a question. PyTorch is measured with glibc
-# as it is and with glibc told to keep freed memory, and the faster counts. On a GPU python3 serves if it has PyTorch.
+# PyTorch is installed once, from PyPI, into a virtual environment in target/; its Linux build needs PyPI's CUDA
+# packages, 5.4 GB in all. --yes skips the prompt. PyTorch is timed with glibc's defaults and with glibc told to keep
+# freed memory, and the faster counts. On a GPU the system's python3 is used if it has PyTorch.
 #
 # --program is attnlab itself, such as target/cuda-dist/run; without it cargo builds it (with --features cuda for a GPU).
 set -euo pipefail
@@ -60,6 +60,12 @@ done
 }
 [ ${#models[@]} -gt 0 ] || models=(vanilla)
 [ ${#precisions[@]} -gt 0 ] || precisions=(f32)
+case $device:${precisions[*]} in
+cpu:*tf32*)
+    echo "error: tf32 and tf32x3 are for --device cuda" >&2
+    exit 2
+    ;;
+esac
 
 venv=target/peer-pytorch
 python=$venv/bin/python
@@ -94,7 +100,7 @@ peer() { # model, precision, padded or ragged
         --steps "$steps" "${threads[@]}" --json "${@:4}"
 }
 
-experiment() { # the arguments of attnlab for a model
+experiment() { # attnlab's arguments for a model
     case $1 in
     perceiver) echo experiments/birthplace/perceiver.toml ;;
     vanilla) echo experiments/birthplace/vanilla.toml ;;
@@ -102,7 +108,7 @@ experiment() { # the arguments of attnlab for a model
     esac
 }
 
-paddings() { # the Perceiver is written with padding alone
+paddings() { # the Perceiver has only a padded version
     [ "$1" = perceiver ] && echo padded || echo padded ragged
 }
 
@@ -111,13 +117,20 @@ settings=(plain raised)
 [ "$device" = cpu ] || settings=(plain)
 
 uptime
+# What cannot be measured fails now, not after PyTorch's trials.
+for model in "${models[@]}"; do
+    for precision in "${precisions[@]}"; do
+        # shellcheck disable=SC2046 # must split
+        "$program" bench $(experiment "$model") --data "$data" --device "$device" --precision "$precision" --steps 1 >/dev/null
+    done
+done
 declare -A way
 allocator=("${raised[@]}")
 for model in "${models[@]}"; do
     for precision in "${precisions[@]}"; do
         for padding in $(paddings "$model"); do
             case=$model-$precision-$padding
-            echo "== $case: the fastest way to write it in PyTorch"
+            echo "== $case: finding PyTorch's fastest way"
             peer "$model" "$precision" "$padding" >"$results/way.json"
             way[$case]=$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["way"])' "$results/way.json")
         done
@@ -128,7 +141,7 @@ for round in $(seq "$rounds"); do
     echo "== round $round of $rounds: $(uptime)"
     for model in "${models[@]}"; do
         for precision in "${precisions[@]}"; do
-            # shellcheck disable=SC2046 # several words
+            # shellcheck disable=SC2046 # must split
             "$program" bench $(experiment "$model") --data "$data" --device "$device" --precision "$precision" \
                 --steps "$steps" "${threads[@]}" --json >"$results/$model-$precision-attnlab-$round.json"
             for setting in "${settings[@]}"; do
@@ -161,7 +174,7 @@ def median(runs, value):
 
 
 def fastest(model, precision, padding):
-    """Seconds a step, tokens a second, megabytes and the way of PyTorch with the better setting of glibc."""
+    """PyTorch's seconds per step, tokens/s, megabytes and way, with glibc's better setting."""
     cells = [read(f"{model}-{precision}-{padding}-{setting}") for setting in settings]
     cells = [
         (median(runs, lambda r: r["step_seconds"]), median(runs, lambda r: r["tokens_per_second"]),
@@ -171,8 +184,9 @@ def fastest(model, precision, padding):
     return min(cells, default=None)
 
 
-print(f"\nMedians of {rounds} rounds; a ratio is how many times as long PyTorch takes.\n")
-print("| model | precision | attnlab: a step, tokens/s, memory | share of the peak | PyTorch, padded as the reference | ratio | PyTorch, no padding | ratio |")
+device = read(f"{models[0]}-{precisions[0]}-attnlab")[0]["gpu"] or "the CPU"
+print(f"\nOn {device}. of {rounds} rounds; ratio: attnlab's speedup over PyTorch.\n")
+print("| model | precision | attnlab: step, tokens/s, memory | share of peak | PyTorch, reference padding | ratio | PyTorch, no padding | ratio |")
 print("|---|---|---|---|---|---|---|---|")
 for model in models:
     for precision in precisions:
@@ -180,17 +194,20 @@ for model in models:
         step_s = median(ours, lambda r: r["step"]["step_ms"]["median"] / 1e3)
         speed = median(ours, lambda r: r["step"]["tokens_per_second"])
         share = median(ours, lambda r: r["step"]["share_of_peak"])
+        # On a GPU it would be the host's, beside PyTorch's of the device.
         memory = median(ours, lambda r: r["peak_bytes"] / 1e6)
-        cells = [model, precision, f"{step_s:.4g} s, {speed:,.0f}, {memory:,.0f} MB", f"{100 * share:.0f} %"]
+        memory = "" if ours[0]["gpu"] else f", {memory:,.0f} MB"
+        cells = [model, precision, f"{step_s:.4g} s, {speed:,.0f}{memory}", f"{100 * share:.0f} %"]
         for padding in ("padded", "ragged"):
             peer = fastest(model, precision, padding)
             if peer is None:
                 cells += ["", ""]
                 continue
             seconds, tokens, megabytes, way = peer
-            # Padded, it is the same documents that count; without padding, tokens a second, of other documents.
+            # Padded: seconds per 128-document step. Unpadded: tokens/s, since the documents differ.
+            beside = ", f32" if precision == "tf32x3" else ""
             ratio = seconds / step_s if padding == "padded" else speed / tokens
-            cells += [f"{seconds:.4g} s, {tokens:,.0f}, {megabytes:,.0f} MB: {way}", f"{ratio:.2f}"]
+            cells += [f"{seconds:.4g} s, {tokens:,.0f}, {megabytes:,.0f} MB: {way}{beside}", f"{ratio:.2f}"]
         print("| " + " | ".join(cells) + " |")
 END
 uptime

@@ -5,11 +5,11 @@
                             [--threads N] [--steps N] [--no-padding] [--json]
 
 DATA is the folder that holds wiki.txt. The model is the character GPT of experiments/base/assignment.toml
-(3,323,392 parameters, dropout 0.1), or one of 6 layers, 384 wide, with context 256, or the assignment's Perceiver; a
-step is forward, backward, clipping to norm 1 and AdamW on 128 documents, with items ready before the watch starts.
-Weights are drawn as the reference draws them.
+(3,323,392 parameters, dropout 0.1), a larger one (6 layers, 384 wide, context 256), or the assignment's Perceiver. A
+step is forward, backward, clipping to norm 1 and AdamW on 128 documents, prepared before the timer starts.
+Weights are initialised as in the reference.
 
-As the reference does it, every document is padded to the context. With --no-padding the same documents
+As in the reference, documents are padded to the context length. With --no-padding the same documents
 lie one after another, as in attnlab: all layers see real tokens alone.
 
 --precision is that of matrix products: f32, TensorFloat-32, or bfloat16 by autocast.
@@ -38,7 +38,6 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
-
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def items(folder, context, batches, seed=0):
 
 
 class Padded:
-    """A batch as the reference makes it: [128, context - 1] inputs and targets."""
+    """A batch as in the reference: [128, context - 1] inputs and targets."""
 
     def __init__(self, strings, shape, device, groups=None):
         self.heads, length = shape.heads, shape.context - 1
@@ -199,7 +198,7 @@ class Block(nn.Module):
 
 
 class Gpt(nn.Module):
-    """With latents, a Perceiver: its first block's queries are the latents, its last block's keys."""
+    """With latents, a Perceiver: latents are the first block's queries and the last block's keys."""
 
     def __init__(self, shape, fused):
         super().__init__()
@@ -415,6 +414,8 @@ def main():
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     if arguments.recipe == "characters":
+        if arguments.model != "vanilla":
+            parser.error("--model is for --recipe step")
         if arguments.way not in (None, *CHARACTER_WAYS):
             parser.error(f"--way must be one of {'; '.join(CHARACTER_WAYS)}")
         way = arguments.way or "eager"
@@ -434,7 +435,7 @@ def main():
     if not (Path(arguments.data) / "wiki.txt").is_file():
         parser.error(f"there is no wiki.txt in {arguments.data}")
     if arguments.model == "perceiver" and arguments.no_padding:
-        parser.error("the Perceiver is written with padding alone")
+        parser.error("--no-padding does not support the Perceiver")
     if arguments.device == "cpu" and arguments.precision == "tf32":
         parser.error("--precision tf32 is for CUDA")
 

@@ -59,11 +59,12 @@ pub fn measure(
 ) -> Result<Benchmark> {
     let settings = &experiment.points[0].settings;
     let settings = settings.needed(&experiment.name, "training step to measure")?;
+    registry::check(settings.placement())?;
     let corpus = &settings.data.open(data)?;
     let bench = Bench {
         experiment,
         settings,
-        compiled: registry::find(&settings.model.shape(), settings.placement())?,
+        compiled: registry::find(&settings.model.shape())?,
         corpus,
         start: Start {
             seed: experiment.seeds[0],

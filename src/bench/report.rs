@@ -11,9 +11,9 @@ pub struct Benchmark {
     /// Folder name of the measured point: the first.
     pub point: String,
     pub parameters: usize,
-    /// The GPU that the model ran on, and the precision of its matrix products; `None` on the CPU.
+    /// The GPU that the model ran on, and the precision of linear layers; `None` on the CPU.
     pub gpu: Option<String>,
-    /// The precision of the inputs of matrix products.
+    /// The precision of linear layers.
     pub precision: &'static str,
     pub threads: usize,
     /// `release`; or `debug`, whose times mean nothing.

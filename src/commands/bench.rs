@@ -27,7 +27,7 @@ fn lines(report: &Benchmark) -> Vec<String> {
     let s = if report.threads == 1 { "" } else { "s" };
     let (parameters, threads) = (thousands(report.parameters), report.threads);
     let rounded = match (&report.gpu, report.precision) {
-        // A GPU's name says it.
+        // `gpu` includes it.
         (Some(_), _) | (None, "f32") => String::new(),
         (None, precision) => format!(", {precision}"),
     };

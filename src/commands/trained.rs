@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::{print, print_bytes, print_json, thousands};
 use crate::config;
-use crate::config::schema::{Settings, default_answer_characters};
+use crate::config::schema::{
+    DeviceKind, Placement, Precision, Settings, default_answer_characters,
+};
 use crate::data::Question;
 use crate::data::questions::prompt;
 use crate::data::vocabulary::Vocabulary;
@@ -104,6 +106,18 @@ fn settings_of(run: &RunDirectory, lacks: &str) -> Result<Settings> {
     settings.needed(run.path().display(), lacks).cloned()
 }
 
+/// A run's placement, or the CPU in f32 where this machine cannot have that.
+fn here(placement: Placement) -> Placement {
+    let Err(error) = registry::check(placement) else {
+        return placement;
+    };
+    note(&format!("computing on the CPU in f32: {error}"));
+    Placement {
+        device: DeviceKind::Cpu,
+        precision: Precision::F32,
+    }
+}
+
 /// A model with a run's final weights.
 struct Trained {
     model: Box<dyn Trainable>,
@@ -132,7 +146,8 @@ impl Trained {
             seed: 0,
             deviation: 0.0,
         };
-        let mut model = registry::instantiate(&settings.model, settings.placement(), start)?;
+        let placement = here(settings.placement());
+        let mut model = registry::instantiate(&settings.model, placement, start)?;
         model.load_weights(&weights).map_err(|e| e.in_file(&file))?;
         let vocabulary = Vocabulary::from_notes(&notes).map_err(|e| e.in_file(&file))?;
         let vocabulary = vocabulary.ok_or_else(|| {

@@ -21,7 +21,8 @@ use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
 use crate::ops::dropout::Dropout;
-use crate::ops::precision::Precision as OfProducts;
+use crate::ops::precision::Precision as OpPrecision;
+use crate::ops::products::{kernel_name, supports};
 
 /// A shape that this program can train.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ struct Networks<D> {
 /// What is made of a network; its weights are initialised from a start.
 #[derive(Clone, Copy, Debug)]
 struct Constructors<D> {
-    build: fn((D, OfProducts), &ModelSpec, Start) -> Result<Box<dyn Trainable>>,
+    build: fn(D, OpPrecision, &ModelSpec, Start) -> Result<Box<dyn Trainable>>,
     time_parts: fn(D, &ModelSpec, Start, &Ragged, usize) -> Result<Vec<PartTimes>>,
     parameter_count: fn(D, &ModelSpec) -> Result<usize>,
 }
@@ -51,7 +52,10 @@ struct Constructors<D> {
 impl<D: LabDevice<f32>> Constructors<D> {
     const fn of<M: Network<D>>() -> Self {
         Self {
-            build: |device, spec, start| Ok(Box::new(Session::<M, D>::new(device, spec, start)?)),
+            build: |device, on_cpu, spec, start| {
+                let session = Session::<M, D>::new(device, on_cpu, spec, start)?;
+                Ok(Box::new(session))
+            },
             time_parts: |device, spec, start, batch, repetitions| {
                 let parts = |model: &M| model.parts(batch, Dropout::new(spec.dropout, 0));
                 let model = network::fresh(&device, spec, start).map_err(device_error)?;
@@ -206,21 +210,20 @@ pub fn require(shapes: impl IntoIterator<Item = ModelShape>) -> Result<()> {
     }
 }
 
-/// Looks up a shape, if the program can train it there; see [`require`].
+/// Looks up a shape; see [`require`].
 ///
 /// # Errors
-/// The shape cannot be compiled, or those of [`check`].
-pub fn find(shape: &ModelShape, placement: Placement) -> Result<&'static Compiled> {
-    check(placement)?;
+/// The shape cannot be compiled.
+pub fn find(shape: &ModelShape) -> Result<&'static Compiled> {
     require([*shape])?;
     let compiled = compiled().iter().find(|one| &one.shape == shape);
     Ok(compiled.expect("it is required"))
 }
 
-/// Checks that models can be placed so.
+/// Checks that `placement` can run.
 ///
 /// # Errors
-/// The program was built without CUDA, or the processor has no instructions for the precision.
+/// The program was built without CUDA, or the processor does not support the precision.
 pub fn check(placement: Placement) -> Result<()> {
     if placement.device == DeviceKind::Cuda && !cfg!(feature = "cuda") {
         return Err(
@@ -228,36 +231,41 @@ pub fn check(placement: Placement) -> Result<()> {
                 .help("rebuild with `--features cuda`, or set `device = \"cpu\"`"),
         );
     }
-    if device(placement.device) == DeviceKind::Cpu && !of_products(precision(placement)).is_on_cpu()
-    {
-        return Err(Error::config(
-            "`precision` is \"bf16\", but this processor cannot multiply such numbers: it has no AVX512_BF16",
-        )
-        .help("use an AMD Zen 4, an Intel Sapphire Rapids or later, or leave `precision` out"));
+    let precision = precision(placement);
+    if device(placement.device) == DeviceKind::Cpu && !supports(for_ops(precision)) {
+        let why = match std::env::var("MATMUL_KERNEL") {
+            Ok(kernel) if !kernel.is_empty() => format!("MATMUL_KERNEL is {kernel}"),
+            _ => "this processor does not support AVX512_BF16".to_owned(),
+        };
+        return Err(
+            Error::config(format!("`precision` is \"bf16\", but {why}")).help(
+                "use AMD Zen 4, Intel Sapphire Rapids or later, a GPU, or `precision = \"f32\"`",
+            ),
+        );
     }
     Ok(())
 }
 
-/// The precision of products with this placement.
+/// The precision that a placement resolves to.
 pub fn precision(placement: Placement) -> Precision {
     match device(placement.device) {
-        DeviceKind::Cpu if placement.precision.is_on_gpu_alone() => Precision::F32,
+        DeviceKind::Cpu if placement.precision.is_gpu_only() => Precision::F32,
         _ => placement.precision,
     }
 }
 
-/// Runs something that computes products on the CPU as a model with this placement does.
+/// Runs `work` with the CPU precision that this placement resolves to.
 pub fn with_precision<R>(placement: Placement, work: impl FnOnce() -> R) -> R {
-    of_products(precision(placement)).run(work)
+    for_ops(precision(placement)).run(work)
 }
 
-/// As the ops know it.
-fn of_products(precision: Precision) -> OfProducts {
+/// Its type in `ops`.
+fn for_ops(precision: Precision) -> OpPrecision {
     match precision {
-        Precision::F32 => OfProducts::F32,
-        Precision::Bf16 => OfProducts::Bf16,
-        Precision::Tf32 => OfProducts::Tf32,
-        Precision::Tf32x3 => OfProducts::Tf32x3,
+        Precision::F32 => OpPrecision::F32,
+        Precision::Bf16 => OpPrecision::Bf16,
+        Precision::Tf32 => OpPrecision::Tf32,
+        Precision::Tf32x3 => OpPrecision::Tf32x3,
     }
 }
 
@@ -273,14 +281,16 @@ pub fn instantiate(
     placement: Placement,
     start: Start,
 ) -> Result<Box<dyn Trainable>> {
-    let compiled = find(&spec.shape(), placement)?;
+    check(placement)?;
+    let compiled = find(&spec.shape())?;
     #[cfg(feature = "cuda")]
     if device(placement.device) == DeviceKind::Cuda {
         let device = cuda_device(placement.precision, spec.embed)?;
-        return (compiled.on_cuda.of(spec).build)((device, OfProducts::F32), spec, start);
+        // What the CPU computes for it, such as attention maps, is in f32.
+        return (compiled.on_cuda.of(spec).build)(device, OpPrecision::F32, spec, start);
     }
-    let precision = of_products(precision(placement));
-    (compiled.on_cpu.of(spec).build)((Cpu::default(), precision), spec, start)
+    let precision = for_ops(precision(placement));
+    (compiled.on_cpu.of(spec).build)(Cpu::default(), precision, spec, start)
 }
 
 /// Resolves a device setting: `auto` is CUDA if a device is available.
@@ -297,7 +307,7 @@ pub fn device(setting: DeviceKind) -> DeviceKind {
 
 /// The matrix-product kernel on this CPU: `avx512`, `avx2`, `avx512-bf16`, or the crate `gemm`.
 pub fn matmul_kernel(placement: Placement) -> &'static str {
-    with_precision(placement, crate::ops::products::kernel_name)
+    with_precision(placement, kernel_name)
 }
 
 /// The GPU that a model with this placement runs on, and its precision: `NVIDIA H100 80GB HBM3, f32`.
@@ -342,15 +352,81 @@ fn cuda_device(precision: Precision, embed: usize) -> Result<Cuda> {
         ))
         .help("make the model narrower, or set `device = \"cpu\"`"));
     }
-    cuda::device(of_products(precision)).map_err(|cause| {
+    cuda::device(for_ops(precision)).map_err(|cause| {
         Error::run(format!("no CUDA device is available: {cause}")).help("set `device = \"cpu\"`")
     })
 }
 
-#[cfg(all(test, feature = "cuda"))]
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::schema::AttentionSpec;
+    use crate::config::shape::QUICKSTART;
+    use crate::data::ragged::Sequence;
+    use crate::model::{StepSettings, Update};
 
+    const IN_F32: Placement = Placement {
+        device: DeviceKind::Cpu,
+        precision: Precision::F32,
+    };
+
+    /// Models of one thread do not touch each other's precision.
+    #[test]
+    fn a_model_computes_in_the_precision_of_its_placement() {
+        let in_bf16 = Placement {
+            precision: Precision::Bf16,
+            ..IN_F32
+        };
+        if check(in_bf16).is_err() {
+            eprintln!("not tested: no AVX512_BF16");
+            return;
+        }
+        assert_eq!(matmul_kernel(in_bf16), "avx512-bf16");
+        assert_ne!(matmul_kernel(IN_F32), "avx512-bf16");
+        let spec = ModelSpec {
+            embed: QUICKSTART.embed,
+            heads: 4,
+            head_dim: QUICKSTART.embed / 4,
+            hidden: QUICKSTART.hidden,
+            vocabulary: QUICKSTART.vocabulary,
+            context: QUICKSTART.context,
+            ..ModelSpec::small(2, AttentionSpec::of("vanilla"))
+        };
+        let sequence = Sequence {
+            tokens: (1..40).collect(),
+            targets: (2..41).collect(),
+        };
+        let batch = Ragged::from_sequences(&[sequence]);
+        let settings = StepSettings {
+            update: Update {
+                step: 0,
+                learning_rate: 0.01,
+                betas: [0.9, 0.95],
+                epsilon: 1e-8,
+                weight_decay: 0.1,
+                clip_norm: 1.0,
+            },
+            dropout: 0.0,
+            dropout_key: 0,
+        };
+        let start = Start {
+            seed: 1,
+            deviation: 0.1,
+        };
+        let fresh = |placement| instantiate(&spec, placement, start).expect("memory");
+        let step = |model: &mut Box<dyn Trainable>| {
+            let metrics = model.step(&batch, &settings).expect("a step");
+            metrics.loss_nats
+        };
+        let mut alone = fresh(IN_F32);
+        let of_alone = [(); 3].map(|()| step(&mut alone));
+        let [mut whole, mut rounded] = [IN_F32, in_bf16].map(fresh);
+        let in_turn = [(); 3].map(|()| [step(&mut whole), step(&mut rounded)]);
+        assert_eq!(in_turn.map(|[whole, _]| whole), of_alone);
+        assert!(in_turn.iter().all(|[whole, rounded]| whole != rounded));
+    }
+
+    #[cfg(feature = "cuda")]
     #[test]
     fn a_width_that_the_cuda_kernels_do_not_support_is_rejected() {
         let told = cuda_device(Precision::F32, 8192).err();

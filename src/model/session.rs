@@ -22,8 +22,8 @@ use crate::ops::precision::Precision;
 /// Model and moments; `M` has the constants of the shape.
 pub(super) struct Session<M, D: LabDevice<f32>> {
     device: D,
-    /// Of products on the CPU; that of a GPU is its own.
-    precision: Precision,
+    /// The precision of what the CPU computes; a GPU has its own.
+    on_cpu: Precision,
     pub(super) model: M,
     /// AdamW's moments of each weight, in the order of the weights.
     pub(super) moments: Vec<Moments<f32, D>>,
@@ -36,7 +36,8 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
 impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
     /// Fresh weights drawn from `start`.
     pub(super) fn new(
-        (device, precision): (D, Precision),
+        device: D,
+        on_cpu: Precision,
         spec: &ModelSpec,
         start: Start,
     ) -> Result<Self> {
@@ -44,7 +45,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
         Ok(Self {
             moments: visit::moments(&device, &model).map_err(device_error)?,
             device,
-            precision,
+            on_cpu,
             model,
             steps: 0,
             pending: None,
@@ -96,7 +97,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
             step: self.steps + 1,
             ..settings.update
         };
-        let step = (self.precision).run(|| self.try_begin(batch, dropout, update));
+        let step = self.on_cpu.run(|| self.try_begin(batch, dropout, update));
         self.pending = Some(step.map_err(device_error)?);
         Ok(())
     }
@@ -111,7 +112,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     fn loss_nats(&self, batch: &Ragged) -> Result<f64> {
         self.check_scored(batch)?;
         let loss = || self.model.loss(batch, Dropout::NONE, NoneTape);
-        let loss = self.precision.run(loss).map_err(device_error)?;
+        let loss = self.on_cpu.run(loss).map_err(device_error)?;
         Ok(f64::from(loss.as_vec()[0]))
     }
 
@@ -121,7 +122,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         rows: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
         self.check_batch(batch)?;
-        let logits = (self.precision).run(|| self.model.logits(batch, rows));
+        let logits = (self.on_cpu).run(|| self.model.logits(batch, rows));
         let logits = logits.map_err(device_error)?;
         Ok(logits.chunks_exact(M::VOCAB).map(log_softmax).collect())
     }
@@ -133,12 +134,12 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
             starts: vec![0, tokens.len()],
         };
         self.check_batch(&document)?;
-        let maps = self.precision.run(|| self.model.maps(&document));
+        let maps = self.on_cpu.run(|| self.model.maps(&document));
         maps.map_err(device_error)
     }
 
     fn decoder(&self, rows: usize) -> Box<dyn Decoder + '_> {
-        Box::new(CachingDecoder::new((&self.model, self.precision), rows))
+        Box::new(CachingDecoder::new((&self.model, self.on_cpu), rows))
     }
 
     fn reset_optimiser(&mut self) {

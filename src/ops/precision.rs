@@ -1,13 +1,11 @@
-//! How the inputs of matrix products are rounded. Sums, weights, norms and everything else are in f32 in any case.
+//! How the inputs of linear layers are rounded. Their sums, and everything else, are in f32: weights, norms, and what
+//! attention computes from queries, keys and values.
 //!
-//! It belongs to the device on which a model computes. A thread's GPU has it; on the CPU whoever computes with a model
-//! [runs](Precision::run) that with a precision.
+//! On a GPU it is set on the thread's device; on the CPU callers set it for a piece of work, with [`Precision::run`].
 
 use std::cell::Cell;
 
-use super::kernels::matmul::has_bf16;
-
-/// What is left of an input of a product.
+/// Rounding of the inputs of a linear layer, and of its gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Single precision: 24 bits.
@@ -26,37 +24,21 @@ thread_local! {
 }
 
 impl Precision {
-    /// Whether this processor has instructions for it.
-    pub fn is_on_cpu(self) -> bool {
-        match self {
-            Self::F32 => true,
-            Self::Bf16 => has_bf16(),
-            Self::Tf32 | Self::Tf32x3 => false,
-        }
-    }
-
-    /// That of this thread's products on the CPU: f32, unless something runs with another.
+    /// This thread's precision on the CPU: f32, unless it is inside [`run`](Self::run).
     pub(super) fn current() -> Self {
         ON_CPU.get()
     }
 
-    /// Runs something on the CPU with this precision, by whatever threads the ops use.
-    ///
-    /// # Panics
-    /// This processor has no instructions for it.
+    /// Runs `work` on the CPU with this precision, on all threads the ops use.
     pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        /// Restores what was before, even if the work panics.
-        struct Before(Precision);
-        impl Drop for Before {
+        /// Restores the old precision, even if `work` panics.
+        struct Reset(Precision);
+        impl Drop for Reset {
             fn drop(&mut self) {
                 ON_CPU.set(self.0);
             }
         }
-        assert!(
-            self.is_on_cpu(),
-            "the processor has no instructions for {self:?}"
-        );
-        let _before = Before(ON_CPU.replace(self));
+        let _reset = Reset(ON_CPU.replace(self));
         work()
     }
 }
@@ -67,16 +49,13 @@ mod tests {
     use crate::ops::kernels::threads;
 
     #[test]
-    fn all_threads_have_the_precision_of_what_runs_and_only_meanwhile() {
+    fn worker_threads_inherit_the_precision_and_it_is_restored() {
         let found = || threads::map(0..64, |_| Precision::current());
         let all = |precision| vec![precision; 64];
         assert_eq!(found(), all(Precision::F32));
-        if Precision::Bf16.is_on_cpu() {
-            assert_eq!(Precision::Bf16.run(found), all(Precision::Bf16));
-            let panicked =
-                std::panic::catch_unwind(|| Precision::Bf16.run(|| panic!("as planned")));
-            assert!(panicked.is_err());
-        }
+        assert_eq!(Precision::Bf16.run(found), all(Precision::Bf16));
+        let panicked = std::panic::catch_unwind(|| Precision::Bf16.run(|| panic!("as planned")));
+        assert!(panicked.is_err());
         assert_eq!(found(), all(Precision::F32));
     }
 }

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-pub use super::kernels::matmul::kernel_name;
 use super::kernels::matmul::{Packed, Part, Target, View, multiply};
+pub use super::kernels::matmul::{kernel_name, supports};
 
 /// The same product `[m, k] · [k, n]` on every thread at once, each with its own matrices.
 ///

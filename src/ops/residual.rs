@@ -319,7 +319,7 @@ fn backward<const EMBED: usize, const STREAMS: usize, B: Branch<STREAMS>>(
     let (of_norm, of_branch) = share.split_at_mut(norm.len());
     let input = |stream: usize| match stream == which {
         true => normed_rows(x[stream], norm),
-        false => Packed::new(View::rows(x[stream], EMBED), shard[stream].len(), EMBED),
+        false => Packed::of_input(View::rows(x[stream], EMBED), shard[stream].len(), EMBED),
     };
     let ends = BranchBackward {
         inputs: &from_fn(input),

@@ -98,9 +98,9 @@ pub struct Computed {
     pub gpu: Option<String>,
     /// The CPU's brand name.
     pub processor: Option<String>,
-    /// The precision of the inputs of matrix products, such as `f32`.
+    /// The precision of linear layers, such as `f32`.
     pub precision: Option<String>,
-    /// The CPU matmul kernel: `avx512`, `avx2` or `gemm`.
+    /// The CPU matmul kernel: `avx512`, `avx2`, `avx512-bf16` or `gemm`.
     pub matmul_kernel: Option<String>,
     /// Threads that the stage had; 0 in files of older versions.
     pub threads: usize,

@@ -227,7 +227,7 @@ fn lay_out(
         let uses_model = stages_of_run.any(|stage| stage.start != Source::Nothing);
         let settings = point.settings.training().filter(|_| uses_model);
         let parameters = settings.and_then(|one| {
-            let compiled = registry::find(&one.model.shape(), one.placement()).ok()?;
+            let compiled = registry::find(&one.model.shape()).ok()?;
             compiled.parameter_count(&one.model).ok()
         });
         runs.push(LaidRun {

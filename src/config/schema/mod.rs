@@ -60,10 +60,10 @@ pub struct Settings {
     /// Where the model runs; `"auto"` is CUDA where there is one.
     #[serde(default)]
     pub device: DeviceKind,
-    /// How the inputs of matrix products are rounded; sums, weights, norms and softmax are always in f32. `"bf16"` keeps 8
-    /// significant bits of 24, on a processor with AVX512_BF16 (AMD Zen 4, Intel Sapphire Rapids and later) or on tensor
-    /// cores. CUDA alone has `"tf32"`, which keeps 11, and `"tf32x3"`, which keeps 22 at three times the work: with
-    /// `device = "auto"` and no GPU these two mean f32. Default: `"f32"`.
+    /// How linear layers round their inputs; accumulation, weights, norms and attention stay in f32. `"bf16"` keeps 8
+    /// of 24 significant bits and needs AVX512_BF16 (AMD Zen 4, Intel Sapphire Rapids and later) or tensor cores.
+    /// `"tf32"` (11 bits) and `"tf32x3"` (22 bits, three times the work) need CUDA: with `device = "auto"` and no GPU
+    /// they fall back to f32. Default: `"f32"`.
     #[serde(default, skip_serializing_if = "Precision::is_whole")]
     pub precision: Precision,
 }
@@ -439,7 +439,7 @@ pub enum DeviceKind {
     Auto,
 }
 
-/// How the inputs of matrix products are rounded. Weights, activations and sums are in single precision in any case.
+/// How linear layers round their inputs. Weights, activations and sums are in single precision in any case.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
@@ -472,8 +472,8 @@ impl Precision {
         *self == Self::F32
     }
 
-    /// Whether only a GPU can.
-    pub fn is_on_gpu_alone(self) -> bool {
+    /// Whether it needs a GPU.
+    pub fn is_gpu_only(self) -> bool {
         matches!(self, Self::Tf32 | Self::Tf32x3)
     }
 }
@@ -483,6 +483,6 @@ impl Precision {
 pub struct Placement {
     /// The device that is asked for.
     pub device: DeviceKind,
-    /// That of products; what [only a GPU](Precision::is_on_gpu_alone) can is f32 on the CPU.
+    /// Of matrix products; a [GPU-only](Precision::is_gpu_only) one means f32 on the CPU.
     pub precision: Precision,
 }

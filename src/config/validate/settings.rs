@@ -60,14 +60,14 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
             reported(&mut rules, numbers, &settings.measures());
         }
     }
-    if settings.device == DeviceKind::Cpu && settings.precision.is_on_gpu_alone() {
+    if settings.device == DeviceKind::Cpu && settings.precision.is_gpu_only() {
         rules.helped(
             &["precision", "device"],
             format!(
-                "`precision` = \"{}\" is for CUDA: the CPU computes in \"f32\" or \"bf16\"",
+                "`precision` = \"{}\" needs CUDA: the CPU supports \"f32\" and \"bf16\"",
                 settings.precision.name()
             ),
-            "set `device` to \"cuda\" or \"auto\", or another `precision`",
+            "set `device` to \"cuda\" or \"auto\", or change `precision`",
         );
     }
     rules.faults

@@ -148,7 +148,7 @@ fn fresh<M: FromReferences>() -> Session<M, Cpu> {
         seed: 1,
         deviation: 0.02,
     };
-    Session::new((Cpu::default(), Precision::F32), &M::spec(), start).expect("memory")
+    Session::new(Cpu::default(), Precision::F32, &M::spec(), start).expect("memory")
 }
 
 /// A model with AdamW's moments, without any fused op.
@@ -310,7 +310,7 @@ mod on_cuda {
             deviation: 0.02,
         };
         let mut there =
-            Session::<N, Cuda>::new((device, Precision::F32), &M::spec(), start).expect("memory");
+            Session::<N, Cuda>::new(device, Precision::F32, &M::spec(), start).expect("memory");
         let mut here = fresh::<M>();
         let lengths: Vec<usize> = (0..240).map(|d| 1 + d * 7 % 24).collect();
         for (step, documents) in documents(&lengths).chunks(12).enumerate() {

@@ -90,7 +90,7 @@ fn session<M: Network<D>, D: LabDevice<f32>>(
     spec: &ModelSpec,
     start: Start,
 ) -> Box<dyn Trainable> {
-    Box::new(Session::<M, D>::new((device, Precision::F32), spec, start).expect("memory"))
+    Box::new(Session::<M, D>::new(device, Precision::F32, spec, start).expect("memory"))
 }
 
 /// Eight models in which every value of a key meets every value of each other key.
@@ -208,8 +208,8 @@ fn the_gradient_of_a_tied_head_is_the_sum_of_both_uses_of_its_table() {
     let batch = Ragged::from_sequences(&documents(&[20, 3, 9]));
     let [tied, apart] = [true, false].map(|tied| {
         // Two equal tables, whether or not they are one.
-        let mut session = Session::new((Cpu::default(), Precision::F32), &of(tied).spec(), START)
-            .expect("memory");
+        let mut session =
+            Session::new(Cpu::default(), Precision::F32, &of(tied).spec(), START).expect("memory");
         let mut weights = session.weights();
         let table = |weight: &Weight| weight.name == "tok_emb.weight";
         let values = weights

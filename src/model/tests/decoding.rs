@@ -10,7 +10,7 @@ fn lively() -> Session<Small, Cpu> {
         seed: 5,
         deviation: 0.3,
     };
-    Session::new((Cpu::default(), Precision::F32), &small(), start).expect("memory")
+    Session::new(Cpu::default(), Precision::F32, &small(), start).expect("memory")
 }
 
 fn inputs(prompts: &[Vec<u32>]) -> Vec<DecoderInput> {

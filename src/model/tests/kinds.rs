@@ -14,6 +14,7 @@ use crate::model::perceiver::Perceiver;
 use crate::model::visit;
 use crate::ops::maps::HeadMap;
 use crate::ops::precision::Precision;
+use crate::ops::products::supports;
 
 /// A model of 2 layers (one more between the down and up blocks of a Perceiver), width 32, 4 heads, hidden
 /// 64, 256 token ids and a context of 72: more than two blocks of the KV cache.
@@ -29,7 +30,7 @@ impl Kind {
         self.fresh_in(Precision::F32, seed, deviation)
     }
 
-    /// The same with another precision of products.
+    /// The same, in another precision.
     fn fresh_in(&self, precision: Precision, seed: u64, deviation: f32) -> Box<dyn Trainable> {
         let start = Start { seed, deviation };
         match self.spec.attention.kind.0.name {
@@ -64,7 +65,7 @@ fn fresh<M: Network<Cpu>>(
     spec: &ModelSpec,
     start: Start,
 ) -> Box<dyn Trainable> {
-    let session = Session::<M, Cpu>::new((Cpu::default(), precision), spec, start);
+    let session = Session::<M, Cpu>::new(Cpu::default(), precision, spec, start);
     Box::new(session.expect("memory"))
 }
 
@@ -323,10 +324,11 @@ fn the_number_of_threads_changes_no_bit() {
     }
 }
 
-/// Losses are close to those in f32, and answers to those of whole documents; bits do not depend on threads.
+/// Losses are close to f32's, and incremental decoding to recomputing; the thread count changes no bit.
 #[test]
-fn in_bf16_only_the_inputs_of_products_are_rounded() {
-    if !Precision::Bf16.is_on_cpu() {
+fn bf16_stays_close_to_f32_and_is_deterministic() {
+    if !supports(Precision::Bf16) {
+        eprintln!("not tested: no AVX512_BF16");
         return;
     }
     let batch = Ragged::from_sequences(&documents(&[LONGEST, 5, 33]));
@@ -341,7 +343,7 @@ fn in_bf16_only_the_inputs_of_products_are_rounded() {
             let close = (rounded - whole).abs() < 0.05 * whole;
             assert!(close, "{}: {rounded}, {whole} in f32", kind.name);
         }
-        properties::incremental_decoding_is_close_to_recomputing(&kind.name, &fresh, 0.2);
+        properties::incremental_decoding_is_close_to_recomputing(&kind.name, &fresh, 0.05);
         if ["vanilla", "perceiver"].contains(&&*kind.name) {
             properties::the_number_of_threads_changes_no_bit(&kind.name, &fresh);
         }

@@ -45,7 +45,7 @@ fn model(seed: u64) -> Session<Small, Cpu> {
         seed,
         deviation: 0.02,
     };
-    Session::new((Cpu::default(), Precision::F32), &small(), start).expect("memory")
+    Session::new(Cpu::default(), Precision::F32, &small(), start).expect("memory")
 }
 
 /// Documents of the given lengths with arbitrary tokens.

@@ -494,7 +494,7 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<STREAMS> for Attention<EMB
             }
         }
         self.heads.finish(of_head);
-        let heads = Packed::new(View::rows(&saved.heads, of_heads), shard[0].len(), of_heads);
+        let heads = Packed::of_input(View::rows(&saved.heads, of_heads), shard[0].len(), of_heads);
         weight_gradient(&heads, (dout, EMBED), proj_weight);
         sum_rows(dout, EMBED, proj_bias);
         for (stream, [weight, bias]) in of_joined.into_iter().enumerate() {

@@ -95,7 +95,7 @@ thread_local! {
     static GPU: RefCell<Option<Rc<Gpu>>> = const { RefCell::new(None) };
 }
 
-/// This thread's device. Matrix products use this precision from now on.
+/// This thread's device. Linear layers use this precision from now on.
 ///
 /// # Errors
 /// There is no driver or no device, or its memory is full.

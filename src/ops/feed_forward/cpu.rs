@@ -123,7 +123,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
         let step = row_step(width);
         let mut dhidden = Scratch::new(shard.len() * step);
         let mut active = Packed::of_rows(shard.len(), HIDDEN); // the hidden activations
-        let mut some = Scratch::new(Packed::TOGETHER * HIDDEN);
+        let mut buffer = Scratch::new(Packed::PUT_ROWS * HIDDEN);
         let tiles = (dout.chunks(TILE_ROWS * EMBED))
             .zip(dnormed.chunks_mut(TILE_ROWS * EMBED))
             .zip(dhidden.chunks_mut(TILE_ROWS * step))
@@ -133,16 +133,16 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             let (left, target) = (View::rows(dout, EMBED), Target::set(dhidden, step));
             multiply(rows, left, &weights.contract.0, 1.0, Part::Whole, target);
             wide!({
-                let together = Packed::TOGETHER * step;
+                let together = Packed::PUT_ROWS * step;
                 let rows = hidden.chunks(together).zip(dhidden.chunks_mut(together));
                 for (i, (hidden, dhidden)) in rows.enumerate() {
-                    let some = &mut some[..hidden.len() / step * HIDDEN];
+                    let rows_of_active = &mut buffer[..hidden.len() / step * HIDDEN];
                     let rows = (hidden.chunks_exact(step)).zip(dhidden.chunks_exact_mut(step));
-                    let (some_rows, _) = some.as_chunks_mut::<HIDDEN>();
-                    for (active, (hidden, dhidden)) in some_rows.iter_mut().zip(rows) {
+                    let (active_rows, _) = rows_of_active.as_chunks_mut::<HIDDEN>();
+                    for (active, (hidden, dhidden)) in active_rows.iter_mut().zip(rows) {
                         activation.backward(hidden, active, dhidden);
                     }
-                    active.put(tile * TILE_ROWS + i * Packed::TOGETHER, some);
+                    active.put(tile * TILE_ROWS + i * Packed::PUT_ROWS, rows_of_active);
                 }
             });
             for (layer, (weight, _)) in weights.hidden.iter().enumerate() {

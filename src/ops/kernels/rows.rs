@@ -210,7 +210,7 @@ pub fn normalise(x: &[f32], norm: RowNorm<'_>, y: &mut [f32]) {
             let (mean, scale) = norm.statistics(x);
             match norm.bias {
                 Some(bias) => {
-                    // Of a length that the compiler knows to be that of the others: otherwise it does not vectorise.
+                    // Tells the compiler that the lengths are equal; otherwise it does not vectorise.
                     let bias = &bias[..embed];
                     for i in 0..embed {
                         y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
@@ -225,7 +225,7 @@ pub fn normalise(x: &[f32], norm: RowNorm<'_>, y: &mut [f32]) {
 /// [`normalise`], packed as the right factor of a product.
 pub fn normed_rows<'a>(x: &[f32], norm: RowNorm<'_>) -> Packed<'a> {
     // Few enough to stay in the L1 cache.
-    const ROWS: usize = 4 * Packed::TOGETHER;
+    const ROWS: usize = 4 * Packed::PUT_ROWS;
     let embed = norm.weight.len();
     let mut normed = Packed::of_rows(x.len() / embed, embed);
     let mut rows = Scratch::new(ROWS * embed);

@@ -37,7 +37,7 @@ pub(crate) fn map<T: Send, R: Send>(
     results.collect()
 }
 
-/// Calls `work` with each index below `count`, once, with the precision of the calling thread.
+/// Calls `work` once for each index below `count`, in the calling thread's precision.
 fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
     let (precision, indices) = (Precision::current(), (0..count).into_par_iter());
     let work = |index| precision.run(|| work(index));

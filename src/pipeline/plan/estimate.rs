@@ -95,7 +95,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
     let tokens = (cost.tokens as f64 * left).round();
     let model = &settings.model;
     let parameters = match cost.tokens > 0 {
-        true => registry::find(&model.shape(), settings.placement())?.parameter_count(model)?,
+        true => registry::find(&model.shape())?.parameter_count(model)?,
         false => 0,
     };
     Ok(Estimate {

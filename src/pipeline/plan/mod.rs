@@ -121,12 +121,11 @@ pub fn make<'a>(
     notice: &mut dyn FnMut(String),
 ) -> Result<Plan<'a>> {
     preflight::check_ready(experiment)?;
-    for settings in experiment
-        .trainings()
-        .filter(|one| preflight::uses_model(one))
-    {
-        registry::check(settings.placement())?;
-    }
+    let mut trainings = experiment.trainings();
+    let unplaced = trainings.find_map(|one| {
+        let error = registry::check(one.placement()).err();
+        error.filter(|_| preflight::uses_model(one))
+    });
     let mut corpora = vec![];
     let open = |point| open(point, options.data.as_deref(), &mut corpora);
     let inputs: Vec<Option<Inputs<'_>>> =
@@ -157,7 +156,12 @@ pub fn make<'a>(
         .flat_map(|(_, corpus)| corpus.notes.iter().cloned());
     plan.notes.extend(notes);
     decide(&mut plan, options, notice);
-    Ok(plan)
+    // Finished results can be planned, plotted and reported on any machine.
+    let is_left = plan.stages.iter().any(|one| one.action != Action::Reuse);
+    match unplaced {
+        Some(error) if is_left => Err(error),
+        _ => Ok(plan),
+    }
 }
 
 /// What a point reads, checked against its settings; an exploration reads nothing. Each corpus is read once, however many

@@ -29,9 +29,9 @@ fn a_binary_without_cuda_says_so_before_anything_is_done() {
     assert!(!lab.path("r/quickstart").exists());
 }
 
-/// `MATMUL_KERNEL` stands for a processor without the instructions.
+/// `MATMUL_KERNEL` simulates a processor without AVX512_BF16.
 #[test]
-fn a_processor_without_bf16_is_told_before_anything_is_done() {
+fn bf16_on_an_unsupported_cpu_fails_before_anything_is_done() {
     let lab = Lab::new();
     let folder = lab.text("r");
     let asked = [
@@ -43,11 +43,11 @@ fn a_processor_without_bf16_is_told_before_anything_is_done() {
         "bf16",
     ];
     let said = lab.attnlab_with(&asked, &[("MATMUL_KERNEL", "avx2")]);
-    let help = "use an AMD Zen 4, an Intel Sapphire Rapids or later, or leave `precision` out";
+    let help = "use AMD Zen 4, Intel Sapphire Rapids or later, a GPU, or `precision = \"f32\"`";
     assert!(said.err.contains(help), "{}", said.err);
     assert_eq!(
         said.failed(3),
-        "error: `precision` is \"bf16\", but this processor cannot multiply such numbers: it has no AVX512_BF16"
+        "error: `precision` is \"bf16\", but MATMUL_KERNEL is avx2"
     );
     assert!(!lab.path("r/quickstart").exists());
 }

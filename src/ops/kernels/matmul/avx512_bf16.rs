@@ -1,8 +1,8 @@
-//! The microkernel of matrix products for processors with AVX512_BF16: that of [`avx512`](super::avx512), where 32 bits are
-//! not an element but a word of two neighbouring terms of a sum, in bf16. One instruction multiplies two words term by term,
-//! and adds both products to a sum in f32.
+//! The bf16 matrix-product microkernel, for processors with AVX512_BF16: like [`avx512`](super::avx512), but 32 bits
+//! are a word of two adjacent bf16 terms of a sum. One instruction multiplies two words term by term and accumulates
+//! both products in f32.
 //!
-//! Here is how factors become words, too: terms are rounded to nearest, ties to even, and subnormal ones to 0.
+//! It also rounds factors to words: to nearest, ties to even, with subnormals flushed to 0.
 
 use std::arch::x86_64::{
     __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_castsi512_ps,
@@ -16,10 +16,15 @@ use std::ops::Range;
 use super::avx512::mask;
 
 use super::microkernel::{AHEAD, Block, microkernel};
-use super::{PANEL, View};
+use super::{PANEL, Packed, View};
 
 /// Terms in a word.
 pub(super) const TERMS: usize = 2;
+
+const _: () = assert!(
+    Packed::PUT_ROWS.is_multiple_of(TERMS),
+    "rows are put in whole words"
+);
 
 /// Words in a vector.
 pub(super) const LANES: usize = 16;
@@ -36,17 +41,17 @@ pub(super) fn is_supported() -> bool {
         && is_x86_feature_detected!("avx512bf16")
 }
 
-/// `sum + left[0] right[0] + left[1] right[1]` of the terms of words.
+/// Per word: `sum + left[0] right[0] + left[1] right[1]`.
 #[target_feature(enable = "avx512f,avx512bf16")]
 #[inline]
 fn multiply_add(left: __m512, right: __m512, sum: __m512) -> __m512 {
-    // SAFETY: vectors of 512 bits, all of whose values are valid.
+    // SAFETY: 512-bit vectors; every bit pattern is valid.
     let [left, right] = [left, right].map(|words| unsafe { transmute::<__m512, __m512bh>(words) });
     _mm512_dpbf16_ps(sum, left, right)
 }
 
-/// Lane i of both halves alternating: 0, 16, 1, 17, …
-const ALTERNATING: [u16; 32] = {
+/// Interleaves the two halves: 0, 16, 1, 17, …
+const INTERLEAVE: [u16; 32] = {
     let mut lanes = [0; 32];
     let mut lane = 0;
     while lane < 32 {
@@ -56,7 +61,7 @@ const ALTERNATING: [u16; 32] = {
     lanes
 };
 
-/// Asks for the start of a row that is read later: rows are too far apart for the hardware prefetcher.
+/// Prefetches the start of a later row: rows are too far apart for the hardware prefetcher.
 #[inline]
 fn prefetch(rows: &[f32], start: usize) {
     // The address may be past the end, hence `wrapping_add`.
@@ -92,7 +97,7 @@ fn write(to: &mut [f32], words: __m512i) {
     }
 }
 
-/// Words of the elements (2 i, 2 i + 1) of a row, which may end with half a word.
+/// Rounds elements (2 i, 2 i + 1) of a row to words; the last may be half full.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[inline]
 fn round_along(row: &[f32], words: &mut [f32]) {
@@ -102,7 +107,7 @@ fn round_along(row: &[f32], words: &mut [f32]) {
     let round = |from: &[f32], to: &mut [f32]| {
         let (low, high) = from.split_at(from.len().min(LANES));
         let terms = _mm512_cvtne2ps_pbh(read(high), read(low));
-        // SAFETY: vectors of 512 bits, all of whose values are valid.
+        // SAFETY: 512-bit vectors; every bit pattern is valid.
         write(to, unsafe { transmute::<__m512bh, __m512i>(terms) });
     };
     for (from, to) in whole.iter().zip(of_whole.as_chunks_mut::<LANES>().0) {
@@ -113,27 +118,27 @@ fn round_along(row: &[f32], words: &mut [f32]) {
     }
 }
 
-/// Words of the elements i of two rows, of which the second may be missing, that is empty.
+/// Rounds elements i of two rows to words; if the second is empty, it counts as zeros.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[inline]
 fn round_across(first: &[f32], second: &[f32], words: &mut [f32]) {
     assert!(first.len() == words.len() && [0, first.len()].contains(&second.len()));
     // SAFETY: the array has 512 bits.
-    let alternating = unsafe { _mm512_loadu_si512(ALTERNATING.as_ptr().cast()) };
+    let interleave = unsafe { _mm512_loadu_si512(INTERLEAVE.as_ptr().cast()) };
     for (i, to) in words.chunks_mut(LANES).enumerate() {
         let [first, second] = [first, second].map(|row| {
             let end = row.len().min((i + 1) * LANES);
             read(row.get(i * LANES..end).unwrap_or_default())
         });
         let terms = _mm512_cvtne2ps_pbh(second, first);
-        // SAFETY: vectors of 512 bits, all of whose values are valid.
+        // SAFETY: 512-bit vectors; every bit pattern is valid.
         let terms = unsafe { transmute::<__m512bh, __m512i>(terms) };
-        write(to, _mm512_permutexvar_epi16(alternating, terms));
+        write(to, _mm512_permutexvar_epi16(interleave, terms));
     }
 }
 
 impl View<'_> {
-    /// Writes some rows of a panel, the first of which has an even number, padded with zeros to `PANEL` columns.
+    /// Rounds rows of a panel to words, starting at an even index, zero-padded to `PANEL` columns.
     ///
     /// # Safety
     /// The processor has the instructions.
@@ -159,7 +164,7 @@ impl View<'_> {
                 round_across(row(TERMS * i), row(TERMS * i + 1), &mut to[..width]);
             }
         } else {
-            assert_eq!(self.row_step, 1, "rows or columns lie side by side");
+            assert_eq!(self.row_step, 1, "rows or columns are contiguous");
             for j in 0..width {
                 for ahead in (0..rows.len()).step_by(LANES) {
                     prefetch(from, (j + AHEAD) * self.column_step + ahead);
@@ -180,8 +185,8 @@ impl View<'_> {
         }
     }
 
-    /// Writes words of some rows, at most `ROWS`, and some terms, the first of which has an even number: row by row, with row
-    /// stride `step`, or, of a transpose, word by word, `LANES` apart.
+    /// Rounds `terms`, starting at an even index, of at most `ROWS` rows to words: row by row without gaps, or, for a
+    /// transpose, word by word, `LANES` apart.
     ///
     /// # Safety
     /// The processor has the instructions.

@@ -3,24 +3,23 @@
 use super::microkernel::Block;
 use super::{avx2, avx512, avx512_bf16};
 
-/// The available microkernels. Those of f32 add the terms of a sum in order, with fused multiply-adds, so they give the
-/// same bits.
+/// The available microkernels. The f32 ones add the terms of a sum in order, with fused multiply-adds, so they agree
+/// bit for bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
     Avx2,
     Avx512,
-    /// Rounds the terms of sums to bf16.
+    /// Rounds both factors to bf16.
     Avx512Bf16,
 }
 
 impl Kernel {
-    /// The fastest of f32 for this processor. `MATMUL_KERNEL` in the environment, `avx512`, `avx2` or `gemm`,
+    /// This processor's fastest f32 kernel. `MATMUL_KERNEL` in the environment, `avx512`, `avx2` or `gemm`,
     /// limits the choice, so that each path can be tested and timed on a processor that has them all.
     pub(super) fn best() -> Option<Self> {
-        let most = std::env::var("MATMUL_KERNEL").unwrap_or_default();
         let has_avx512 = is_x86_feature_detected!("avx512f");
         let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        match most.as_str() {
+        match &*most() {
             "gemm" => None,
             "avx2" => has_avx2.then_some(Self::Avx2),
             _ if has_avx512 => Some(Self::Avx512),
@@ -28,14 +27,13 @@ impl Kernel {
         }
     }
 
-    /// That of bf16, if this processor has its instructions and `MATMUL_KERNEL` allows them.
+    /// The bf16 kernel, if the processor supports it and `MATMUL_KERNEL` allows it.
     pub(super) fn bf16() -> Option<Self> {
-        let most = std::env::var("MATMUL_KERNEL").unwrap_or_default();
-        let is_limited = ["gemm", "avx2"].contains(&most.as_str());
-        (!is_limited && avx512_bf16::is_supported()).then_some(Self::Avx512Bf16)
+        let is_allowed = !["gemm", "avx2"].contains(&&*most());
+        (is_allowed && avx512_bf16::is_supported()).then_some(Self::Avx512Bf16)
     }
 
-    /// Terms of a sum in 32 bits of a factor.
+    /// Terms per 32-bit word of a factor.
     pub(super) fn terms(self) -> usize {
         match self {
             Self::Avx2 | Self::Avx512 => 1,
@@ -67,4 +65,9 @@ impl Kernel {
             }
         }
     }
+}
+
+/// The limit in `MATMUL_KERNEL`, empty without one.
+fn most() -> String {
+    std::env::var("MATMUL_KERNEL").unwrap_or_default()
 }

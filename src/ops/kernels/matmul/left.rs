@@ -7,7 +7,7 @@ use super::avx512_bf16::LANES;
 use super::kernel::Kernel;
 use crate::ops::kernels::scratch::Scratch;
 
-/// The left factor: kernels of f32 read it in place; for bf16 it is rounded, a strip at a time.
+/// The left factor: f32 kernels read it in place; for bf16 it is rounded, a strip at a time.
 pub(super) struct Left<'a> {
     kernel: Kernel,
     view: View<'a>,
@@ -18,18 +18,18 @@ pub(super) struct Left<'a> {
     rounded: Option<Scratch>,
 }
 
-/// Some rows of the left factor, of which `first` is the first element or word, and their row stride; or their column
-/// stride, if `by_columns`.
+/// A strip of rows of the left factor: its first element or word, and its row stride, or column stride if
+/// `by_columns`.
 pub(super) struct Strip {
     pub(super) first: *const f32,
     pub(super) step: usize,
     pub(super) by_columns: bool,
-    /// The elements or words that it has of each row.
+    /// The range of elements or words per row.
     pub(super) words: Range<usize>,
 }
 
 impl<'a> Left<'a> {
-    /// Of `rows × depth` elements, which the view must hold.
+    /// `view` must hold `depth` columns.
     ///
     /// # Panics
     /// The view is neither row-major nor the transpose of a row-major matrix.
@@ -51,7 +51,7 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// At most as many rows as the kernel takes; of each at least the given terms.
+    /// A strip of at most `kernel.rows()` rows, with at least the given terms.
     pub(super) fn strip(&mut self, rows: Range<usize>, terms: Range<usize>) -> Strip {
         let (view, by_columns) = (self.view, self.by_columns);
         let Some(rounded) = &mut self.rounded else {

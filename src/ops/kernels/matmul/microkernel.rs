@@ -8,7 +8,7 @@ pub(super) struct Block {
     pub(super) rows: usize,
     /// Columns, 1 to [`PANEL`](super::PANEL).
     pub(super) columns: usize,
-    /// Terms of each sum.
+    /// Terms of each sum, or words of terms.
     pub(super) depth: usize,
     /// The left factor's first element, and its row stride; or its column stride, if `by_columns`: then the
     /// rows of the block are contiguous.
@@ -33,7 +33,7 @@ pub(super) const AHEAD: usize = 12;
 
 /// Defines `multiply`, which computes a block in parts as wide as two vectors. The sums of a part, two vectors
 /// a row, stay in registers during the sum over the depth. The right factor is packed in panels
-/// ([`super::Packed`]); the left one is read in place.
+/// ([`super::Packed`]); the left one is read row by row or column by column ([`super::left`]).
 ///
 /// It takes the instruction set, the possible numbers of rows, the elements of a vector, and the instructions;
 /// the surrounding file has `mask`, and `load` and `store` under a mask.

@@ -3,7 +3,7 @@
 //! With AVX-512 or AVX2 they use our own microkernels, which take the right factor packed once for many
 //! products and skip what a causal mask makes zero; otherwise the `gemm` crate. Parallelism is left to the
 //! callers: a product is always computed by one thread in one order, so its bits depend neither on the
-//! number of threads nor on which of the two microkernels runs.
+//! number of threads nor on which of the two microkernels of f32 runs. A third one computes linear layers in bf16.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -32,7 +32,7 @@ use microkernel::Block;
 use packed::Layout;
 #[cfg(target_arch = "x86_64")]
 use packed::panel_length;
-pub use packed::{Packed, Pass, View, has_bf16, kernel_name, linear};
+pub use packed::{Packed, Pass, View, kernel_name, linear, supports};
 
 /// Columns per panel: two vectors of 512 bits, or four of 256.
 pub const PANEL: usize = 32;
@@ -44,9 +44,9 @@ pub enum Part {
     Whole,
     /// Only the result at and below its diagonal is needed; above it may hold anything.
     LowerResult,
-    /// The left factor is zero above its diagonal.
+    /// The left factor has zeros above its diagonal.
     LowerLeft,
-    /// The left factor is zero below its diagonal.
+    /// The left factor has zeros below its diagonal.
     UpperLeft,
 }
 
@@ -182,10 +182,10 @@ fn multiply_by_panels(
                 out: out[row * step + p * PANEL..].as_mut_ptr(),
                 out_step: step,
             };
-            // SAFETY: the assertions of `multiply` bound the left factor for `rows × depth` elements, the output
-            // for `rows × columns`, of which the block is a part; the panels have as many words for each sum as
-            // `strip` has at most; the bias has as many elements as there are columns. `out` is borrowed mutably, so
-            // nothing else accesses it.
+            // SAFETY: the assertions of `multiply` ensure that the left factor holds `rows × depth` elements and the
+            // output `rows × columns`, which include the block; a panel has at least as many words per column as
+            // `strip` per row; the bias has one element per column. `out` is borrowed mutably, so nothing else
+            // accesses it.
             unsafe { kernel.multiply(block) };
         }
     }

@@ -1,11 +1,13 @@
 //! The factors of a product: matrix views of slices, and the right factor packed in panels.
 
+#[cfg(target_arch = "x86_64")]
 use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
 use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
 use super::PANEL;
 #[cfg(target_arch = "x86_64")]
 use super::kernel::Kernel;
@@ -50,36 +52,31 @@ impl<'a> View<'a> {
     }
 }
 
-/// The microkernel for this processor and this thread's precision, if there is one.
+/// The microkernel for a precision on this processor, if there is one.
 #[cfg(target_arch = "x86_64")]
-fn kernel() -> Option<Kernel> {
-    kernel_of(Precision::current())
-}
-
-#[cfg(target_arch = "x86_64")]
-fn kernel_of(precision: Precision) -> Option<Kernel> {
+fn kernel(precision: Precision) -> Option<Kernel> {
     static OF_F32: LazyLock<Option<Kernel>> = LazyLock::new(Kernel::best);
     static OF_BF16: LazyLock<Option<Kernel>> = LazyLock::new(Kernel::bf16);
     match precision {
         Precision::F32 => *OF_F32,
         Precision::Bf16 => *OF_BF16,
-        Precision::Tf32 | Precision::Tf32x3 => unreachable!("no processor has them"),
+        Precision::Tf32 | Precision::Tf32x3 => None,
     }
 }
 
-/// Whether there is a microkernel of bf16 for this processor.
-pub fn has_bf16() -> bool {
+/// Whether linear layers can have this precision on this processor.
+pub fn supports(precision: Precision) -> bool {
     #[cfg(target_arch = "x86_64")]
-    return kernel_of(Precision::Bf16).is_some();
+    let has_kernel = kernel(precision).is_some();
     #[cfg(not(target_arch = "x86_64"))]
-    false
+    let has_kernel = false;
+    precision == Precision::F32 || has_kernel
 }
 
-/// The matrix-product kernel for this processor and this thread's precision: `avx512`, `avx2`, `avx512-bf16`, or the crate
-/// `gemm`.
+/// The matmul kernel for this CPU and this thread's precision: `avx512`, `avx2`, `avx512-bf16`, or the crate `gemm`.
 pub fn kernel_name() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    match kernel() {
+    match kernel(Precision::current()) {
         Some(Kernel::Avx512) => return "avx512",
         Some(Kernel::Avx2) => return "avx2",
         Some(Kernel::Avx512Bf16) => return "avx512-bf16",
@@ -107,37 +104,67 @@ pub(super) enum Layout<'a> {
     Elsewhere(View<'a>),
 }
 
+impl Layout<'_> {
+    /// Panels to be written, if there is a microkernel for the precision.
+    fn of_panels(precision: Precision, depth: usize, columns: usize) -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        return kernel(precision).map(|kernel| {
+            Self::Panels(kernel, Scratch::new(panels_length(kernel, depth, columns)))
+        });
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = (precision, depth, columns);
+            None
+        }
+    }
+}
+
 impl<'a> Packed<'a> {
-    /// Packs a factor.
+    /// Packs a factor of f32.
     pub fn new(source: View<'a>, depth: usize, columns: usize) -> Self {
-        Self::laid_out(source, depth, columns, |panels, _, copy| copy(0, panels))
+        Self::laid_out(Precision::F32, source, depth, columns, |panels, _, copy| {
+            copy(0, panels);
+        })
     }
 
-    /// The same by all threads: for weights, which are packed before the work is divided.
-    fn by_all_threads(source: View<'a>, depth: usize, columns: usize) -> Self {
-        Self::laid_out(source, depth, columns, |panels, length, copy| {
+    /// Packs the input of a linear layer, in this thread's precision.
+    pub fn of_input(source: View<'a>, depth: usize, columns: usize) -> Self {
+        let precision = Precision::current();
+        Self::laid_out(precision, source, depth, columns, |panels, _, copy| {
+            copy(0, panels);
+        })
+    }
+
+    /// Packs the weights of a linear layer, by all threads: before the work is divided.
+    fn of_weights(source: View<'a>, depth: usize, columns: usize) -> Self {
+        let precision = Precision::current();
+        Self::laid_out(precision, source, depth, columns, |panels, length, copy| {
             let panels = panels.par_chunks_mut(length).enumerate();
             panels.for_each(|(p, panel)| copy(p, panel));
         })
     }
 
-    /// `run` gets the panels, the length of one, and a function that packs the panels from one on.
+    /// `run` gets the panels, their length, and a function that packs panels from an index on.
     fn laid_out(
+        precision: Precision,
         source: View<'a>,
         depth: usize,
         columns: usize,
         run: impl FnOnce(&mut [f32], usize, &(dyn Fn(usize, &mut [f32]) + Sync)),
     ) -> Self {
-        let mut layout = Layout::Elsewhere(source);
-        #[cfg(target_arch = "x86_64")]
-        if let (Some(kernel), true) = (kernel(), depth > 0 && columns > 0) {
-            source.assert_holds(depth, columns);
-            let mut panels = Scratch::new(panels_length(kernel, depth, columns));
-            run(&mut panels, panel_length(kernel, depth), &|p, panels| {
-                source.copy_panels(kernel, p * PANEL, columns, depth, panels);
-            });
-            layout = Layout::Panels(kernel, panels);
-        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = run;
+        let layout = match Layout::of_panels(precision, depth, columns) {
+            #[cfg(target_arch = "x86_64")]
+            Some(Layout::Panels(kernel, mut panels)) if depth > 0 && columns > 0 => {
+                source.assert_holds(depth, columns);
+                run(&mut panels, panel_length(kernel, depth), &|p, panels| {
+                    source.copy_panels(kernel, p * PANEL, columns, depth, panels);
+                });
+                Layout::Panels(kernel, panels)
+            }
+            _ => Layout::Elsewhere(source),
+        };
         Self {
             depth,
             columns,
@@ -155,34 +182,30 @@ impl<'a> Packed<'a> {
         self.columns
     }
 
-    /// A factor whose rows are still to be written by [`put`](Packed::put), all of them, in order.
+    /// The input of a linear layer, whose rows must all be written, in order, with [`put`](Packed::put).
     pub fn of_rows(depth: usize, columns: usize) -> Self {
-        let new = || {
-            #[cfg(target_arch = "x86_64")]
-            if let Some(kernel) = kernel() {
-                let panels = Scratch::new(panels_length(kernel, depth, columns));
-                return Layout::Panels(kernel, panels);
-            }
-            Layout::Rows(Scratch::new(depth * columns))
-        };
+        let panels = Layout::of_panels(Precision::current(), depth, columns);
+        let rows = || Layout::Rows(Scratch::new(depth * columns));
         Self {
             depth,
             columns,
-            layout: new(),
+            layout: panels.unwrap_or_else(rows),
         }
     }
 
-    /// How many rows go together: [`put`](Packed::put) takes multiples of it, and at the end what is left.
-    pub const TOGETHER: usize = 2;
+    /// [`put`](Packed::put) takes a multiple of this many rows; only the last call may have fewer.
+    pub const PUT_ROWS: usize = 2;
 
-    /// Writes rows from `first` on, one after the other.
+    /// Writes consecutive rows, starting at `first`.
     pub fn put(&mut self, first: usize, rows: &[f32]) {
         let (depth, columns) = (self.depth, self.columns);
         let all = first..first + rows.len() / columns;
-        assert_eq!(all.len() * columns, rows.len(), "rows of another width");
+        assert_eq!(all.len() * columns, rows.len(), "row width mismatch");
+        let is_whole = |row: usize| row.is_multiple_of(Self::PUT_ROWS);
+        assert!(is_whole(first), "unaligned first row");
         assert!(
-            first.is_multiple_of(Self::TOGETHER),
-            "an earlier row is missing"
+            all.end == depth || all.end < depth && is_whole(all.end),
+            "unaligned last row"
         );
         match &mut self.layout {
             #[cfg(target_arch = "x86_64")]
@@ -202,7 +225,7 @@ pub(super) fn panel_length(kernel: Kernel, depth: usize) -> usize {
     PANEL * depth.div_ceil(kernel.terms())
 }
 
-/// The same of all panels.
+/// Total of all panels.
 #[cfg(target_arch = "x86_64")]
 fn panels_length(kernel: Kernel, depth: usize, columns: usize) -> usize {
     columns.div_ceil(PANEL) * panel_length(kernel, depth)
@@ -221,8 +244,8 @@ pub enum Pass {
 pub fn linear(weights: &[f32], (inputs, outputs): (usize, usize), pass: Pass) -> Packed<'_> {
     let weights = View::rows(weights, inputs);
     match pass {
-        Pass::Forward => Packed::by_all_threads(weights.t(), inputs, outputs),
-        Pass::Backward => Packed::by_all_threads(weights, outputs, inputs),
+        Pass::Forward => Packed::of_weights(weights.t(), inputs, outputs),
+        Pass::Backward => Packed::of_weights(weights, outputs, inputs),
     }
 }
 
@@ -251,7 +274,7 @@ impl View<'_> {
         }
     }
 
-    /// Packs rows of a factor of `depth` rows; the view starts with the first of them.
+    /// Packs `rows` of a factor of `depth` rows; the view starts at `rows.start`.
     fn copy_rows(
         &self,
         kernel: Kernel,
@@ -285,7 +308,7 @@ impl View<'_> {
                 }
             }
         } else {
-            assert_eq!(self.row_step, 1, "rows or columns lie side by side");
+            assert_eq!(self.row_step, 1, "rows or columns are contiguous");
             for j in 0..width {
                 let from = &from[j * self.column_step..];
                 for (to, from) in panel.chunks_exact_mut(PANEL).zip(from) {

@@ -8,19 +8,20 @@ fn numbers(n: usize, seed: u32) -> Vec<f32> {
         .collect()
 }
 
-/// Runs a test with every precision that this processor has.
+/// Runs a test in every precision this processor supports.
 fn for_each_precision(test: impl Fn()) {
     Precision::F32.run(&test);
-    if Precision::Bf16.is_on_cpu() {
-        Precision::Bf16.run(test);
+    match supports(Precision::Bf16) {
+        true => Precision::Bf16.run(test),
+        false => eprintln!("not tested in bf16: no AVX512_BF16"),
     }
 }
 
-/// An input of a product as this thread's precision rounds it.
+/// A product's input, rounded to this thread's precision.
 fn rounded(x: f32) -> f32 {
     match Precision::current() {
         Precision::F32 => x,
-        // To the nearest: half of the last place that stays, less where an even number is below.
+        // Round to nearest, ties to even.
         _ => {
             let bits = x.to_bits();
             f32::from_bits((bits + 0x7FFF + (bits >> 16) % 2) & 0xFFFF_0000)
@@ -97,7 +98,7 @@ fn check_products_equal_the_sums_they_stand_for() {
                         bias: with_bias.then_some(&bias[..]),
                         add,
                     };
-                    let right = Packed::new(right, depth, columns);
+                    let right = Packed::of_input(right, depth, columns);
                     multiply(rows, left, &right, scale, Part::Whole, target);
                     for r in 0..rows {
                         for c in 0..step {
@@ -129,7 +130,7 @@ fn check_parts_leave_out_nothing_but_zeros() {
         let lower: Vec<f32> = (0..n * n)
             .map(|i| if i % n <= i / n { full[i] } else { 0.0 })
             .collect();
-        let packed = Packed::new(View::rows(&v, 40), n, 40);
+        let packed = Packed::of_input(View::rows(&v, 40), n, 40);
         let run = |left: View<'_>, part: Part| {
             let mut out = vec![f32::NAN; n * 40];
             multiply(n, left, &packed, 1.0, part, Target::set(&mut out, 40));
@@ -146,7 +147,7 @@ fn check_parts_leave_out_nothing_but_zeros() {
             "{n}"
         );
 
-        let square = Packed::new(View::rows(&full, n).t(), n, n);
+        let square = Packed::of_input(View::rows(&full, n).t(), n, n);
         let run = |part: Part| {
             let mut out = vec![0.0; n * n];
             multiply(
@@ -188,11 +189,11 @@ fn check_weight_gradients_equal_the_sums_they_stand_for() {
             .flat_map(|row| &row[..inputs])
             .copied()
             .collect();
-        for (i, some) in own.chunks(Packed::TOGETHER * inputs).enumerate() {
-            by_rows.put(i * Packed::TOGETHER, some);
+        for (i, rows) in own.chunks(Packed::PUT_ROWS * inputs).enumerate() {
+            by_rows.put(i * Packed::PUT_ROWS, rows);
         }
         weight_gradient(&by_rows, (&dy, dy_step), &mut dw);
-        let at_once = Packed::new(View::rows(&x, x_step), rows, inputs);
+        let at_once = Packed::of_input(View::rows(&x, x_step), rows, inputs);
         let mut again = vec![f32::NAN; outputs * inputs];
         weight_gradient(&at_once, (&dy, dy_step), &mut again);
         assert_eq!(dw, again);
@@ -248,7 +249,7 @@ fn an_empty_sum_is_zero_or_the_bias() {
 }
 
 fn check_an_empty_sum_is_zero_or_the_bias() {
-    let none = Packed::new(View::rows(&[], 2), 0, 2);
+    let none = Packed::of_input(View::rows(&[], 2), 0, 2);
     let mut out = [5.0; 2];
     let left = View::rows(&[], 0);
     multiply(1, left, &none, 1.0, Part::Whole, Target::set(&mut out, 2));
