@@ -41,10 +41,13 @@ struct Networks<D> {
     perceiver: Constructors<D>,
 }
 
+/// Makes a model on a device, given the precision of what the CPU computes.
+type Build<D> = fn(D, OpPrecision, &ModelSpec, Start) -> Result<Box<dyn Trainable>>;
+
 /// What is made of a network; its weights are initialised from a start.
 #[derive(Clone, Copy, Debug)]
 struct Constructors<D> {
-    build: fn(D, OpPrecision, &ModelSpec, Start) -> Result<Box<dyn Trainable>>,
+    build: Build<D>,
     time_parts: fn(D, &ModelSpec, Start, &Ragged, usize) -> Result<Vec<PartTimes>>,
     parameter_count: fn(D, &ModelSpec) -> Result<usize>,
 }
