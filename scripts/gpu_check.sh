@@ -4,7 +4,7 @@
 #     scripts/gpu_check.sh [--seconds N] [--program PROGRAM] [--experiment FILE]... [--seeds N] DATA OUT
 #
 # In order until --seconds (720) are over: the tests that need a GPU; `attnlab bench` in f32, tf32, tf32x3 and bf16, in
-# turn with PyTorch if python3 has it; in full with seed 1 the experiments (by default the assignment's vanilla, Perceiver
+# turn with PyTorch's vanilla if python3 has it; in full with seed 1 the experiments (by default the assignment's vanilla, Perceiver
 # and RoPE); the benchmarks again; and further seeds, up to --seeds (3). Whatever still runs then is interrupted, as by Ctrl-C.
 #
 # DATA is the folder that holds cs224n/. OUT is brought up to date after each step: tests.log, bench.log, bench.json
@@ -50,13 +50,13 @@ end=$((SECONDS + seconds))
 left() { echo $((end - SECONDS)); }
 # Runs a command for at most some seconds, or the time left, and logs its exit code. At the end it gets SIGINT, and SIGKILL 8 seconds
 # later, which loses whatever it has not saved by then.
-timed() { # log, seconds, command
+timed() { # log, seconds, command; its output goes to $to, if that is set
     local log=$1 most=$2 code=0
     shift 2
     [ "$(left)" -gt 15 ] || { echo "== no time left for: $*" | tee -a "$log" && return 1; }
     [ "$most" -lt $(($(left) - 10)) ] || most=$(($(left) - 10))
     echo "== $*" >>"$log"
-    timeout --signal=INT --kill-after=8 "$most" "$@" >>"$log" 2>&1 || code=$?
+    timeout --signal=INT --kill-after=8 "$most" "$@" >>"${to:-$log}" 2>>"$log" || code=$?
     echo "== exit code $code, $(left) s left: $*" | tee -a "$log"
     return $code
 }
@@ -68,11 +68,12 @@ ways=("CUDA graph, written out" "CUDA graph, scaled_dot_product_attention")
 record() { # label, command: appends a line of JSON
     local what=$1
     shift
-    timed "$out/bench.log" 90 sh -c '"$@" >"$0"' "$work/one.json" "$@" || return 0
+    rm -f "$work/one.json"
+    to=$work/one.json timed "$out/bench.log" 90 "$@" || return 0
     python3 -c 'import json, sys; print(json.dumps({"measured": sys.argv[1], **json.load(open(sys.argv[2]))}))' \
         "$what" "$work/one.json" >>"$out/bench.json" 2>>"$out/bench.log" || echo "== $what is not whole" >>"$out/bench.log"
 }
-ours=(bench experiments/birthplace/vanilla.toml --data "$data" --device cuda --steps 30 --json)
+ours=(bench "${experiments[0]}" --data "$data" --device cuda --steps 30 --json)
 has_torch=$(python3 -c 'import torch' 2>/dev/null && echo yes || echo no)
 peer=(python3 scripts/peer_pytorch.py "$data/cs224n" --device cuda --steps 30 --json)
 measure() { # round
@@ -89,7 +90,7 @@ run() { # seed
         # Finished seeds are reused from the results.
         timed "$out/runs.log" "$seconds" "$program" run "$experiment" --data "$data" --device cuda \
             --set "seeds=[$(seq --separator , "$1")]" --results "$work/results" || true
-        [ ! -d "$work/results" ] || tar -C "$work" --exclude='*.safetensors' -czf "$out/runs.tar.gz" results
+        [ ! -d "$work/results" ] || tar -C "$work" --exclude='*.safetensors' --exclude=.cache -czf "$out/runs.tar.gz" results
     done
 }
 
