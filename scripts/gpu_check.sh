@@ -4,8 +4,9 @@
 #     scripts/gpu_check.sh [--seconds N] [--program PROGRAM] [--experiment FILE]... [--seeds N] DATA OUT
 #
 # In order until --seconds (720) are over: the tests that need a GPU; `attnlab bench` in f32, tf32, tf32x3 and bf16, in
-# turn with PyTorch's vanilla if python3 has it; in full with seed 1 the experiments (by default the assignment's vanilla, Perceiver
-# and RoPE); the benchmarks again; and further seeds, up to --seeds (3). Whatever still runs then is interrupted, as by Ctrl-C.
+# turn with PyTorch's vanilla if python3 has it; in full with seed 1 the experiments (by default the assignment's
+# vanilla, Perceiver and RoPE); the benchmarks again; and further seeds, up to --seeds (3). Whatever still runs then is
+# interrupted, as by Ctrl-C.
 #
 # DATA is the folder that holds cs224n/. OUT is brought up to date after each step: tests.log, bench.log, bench.json
 # (one line per measurement), runs.log, and runs.tar.gz, the results without weights.
@@ -48,8 +49,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 end=$((SECONDS + seconds))
 left() { echo $((end - SECONDS)); }
-# Runs a command for at most some seconds, or the time left, and logs its exit code. At the end it gets SIGINT, and SIGKILL 8 seconds
-# later, which loses whatever it has not saved by then.
+# Runs a command for at most some seconds, or the time left, and logs its exit code. At the end it gets SIGINT, and
+# SIGKILL 8 seconds later, which loses whatever it has not saved by then.
 timed() { # log, seconds, command; its output goes to $to, if that is set
     local log=$1 most=$2 code=0
     shift 2
