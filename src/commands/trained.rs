@@ -111,7 +111,7 @@ fn here(placement: Placement) -> Placement {
     let Err(error) = registry::check(placement) else {
         return placement;
     };
-    note(&format!("computing on the CPU in f32: {error}"));
+    note(&format!("computing on the CPU in f32: {}", error.message()));
     Placement {
         device: DeviceKind::Cpu,
         precision: Precision::F32,

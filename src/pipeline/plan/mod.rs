@@ -121,11 +121,6 @@ pub fn make<'a>(
     notice: &mut dyn FnMut(String),
 ) -> Result<Plan<'a>> {
     preflight::check_ready(experiment)?;
-    let mut trainings = experiment.trainings();
-    let unplaced = trainings.find_map(|one| {
-        let error = registry::check(one.placement()).err();
-        error.filter(|_| preflight::uses_model(one))
-    });
     let mut corpora = vec![];
     let open = |point| open(point, options.data.as_deref(), &mut corpora);
     let inputs: Vec<Option<Inputs<'_>>> =
@@ -157,11 +152,13 @@ pub fn make<'a>(
     plan.notes.extend(notes);
     decide(&mut plan, options, notice);
     // Finished results can be planned, plotted and reported on any machine.
-    let is_left = plan.stages.iter().any(|one| one.action != Action::Reuse);
-    match unplaced {
-        Some(error) if is_left => Err(error),
-        _ => Ok(plan),
+    let left = plan.stages.iter().filter(|one| one.action != Action::Reuse);
+    for settings in left.filter_map(|one| Some(one.job.inputs()?.settings)) {
+        if preflight::uses_model(settings) {
+            registry::check(settings.placement())?;
+        }
     }
+    Ok(plan)
 }
 
 /// What a point reads, checked against its settings; an exploration reads nothing. Each corpus is read once, however many

@@ -10,6 +10,29 @@ fn trained() -> (Lab, String) {
     (lab, run)
 }
 
+/// `MATMUL_KERNEL` simulates a processor without AVX512_BF16.
+#[test]
+fn results_in_bf16_are_of_use_on_a_processor_without_it() {
+    let (lab, bf16) = (Lab::new(), ["--precision", "bf16"]);
+    let said = lab.quickstart("run", "r", &bf16);
+    if said.err.contains("does not support AVX512_BF16") {
+        eprintln!("not tested: no AVX512_BF16");
+        return;
+    }
+    said.done();
+    let elsewhere = [("MATMUL_KERNEL", "avx2")];
+    let planned = lab.quickstart_with("plan", "r", &bf16, &elsewhere).done();
+    assert!(planned.contains("reuse"), "{planned}");
+    let more = [&bf16[..], &["--again"]].concat();
+    lab.quickstart_with("plan", "r", &more, &elsewhere)
+        .failed(3);
+    let asked = ["ask", &lab.run_text("r", 1), "Where was Ada born?"];
+    let said = lab.attnlab_with(&asked, &elsewhere);
+    let told = "computing on the CPU in f32: `precision` is \"bf16\", but MATMUL_KERNEL is avx2";
+    assert!(said.err.contains(told), "{}", said.err);
+    assert!(said.done().contains("probability"));
+}
+
 #[test]
 fn ask_gives_the_recorded_answer_and_its_probability() {
     let (lab, run) = trained();
