@@ -178,8 +178,8 @@ fn lock(list: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Adds the lines that the list does not have, and returns what it held, and whether there were any. Without any it is not written, since cargo
-/// builds anew what is older than it.
+/// Adds the lines that the list lacks; returns what it held, and whether it lacked any. Otherwise it is not written, since
+/// cargo builds anew what is older than it.
 fn add_to(list: &Path, lines: &[String]) -> std::io::Result<(String, bool)> {
     let before = std::fs::read_to_string(list).unwrap_or_default();
     let new = lines

@@ -6,10 +6,9 @@
 use std::cell::Cell;
 
 /// Rounding of the inputs of a linear layer, and of its gradients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// Single precision: 24 bits.
-    #[default]
     F32,
     /// 8 bits: on a GPU's tensor cores, or on a processor with AVX512_BF16.
     Bf16,

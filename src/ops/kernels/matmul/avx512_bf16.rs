@@ -14,7 +14,6 @@ use std::mem::transmute;
 use std::ops::Range;
 
 use super::avx512::mask;
-
 use super::microkernel::{AHEAD, Block, microkernel};
 use super::{PANEL, Packed, View};
 
@@ -138,22 +137,17 @@ fn round_across(first: &[f32], second: &[f32], words: &mut [f32]) {
 }
 
 impl View<'_> {
-    /// Rounds rows of a panel to words, starting at an even index, zero-padded to `PANEL` columns.
+    /// Rounds the first rows to words of a panel, zero-padded to `PANEL` columns.
     ///
     /// # Safety
     /// The processor has the instructions.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(super) unsafe fn round_part(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        panel: &mut [f32],
-    ) {
+    pub(super) unsafe fn round_part(&self, rows: usize, columns: Range<usize>, panel: &mut [f32]) {
         let width = columns.len();
-        let from = &self.data[rows.start * self.row_step + columns.start * self.column_step..];
+        let from = &self.data[columns.start * self.column_step..];
         if self.column_step == 1 {
             for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-                let row = |k: usize| match k < rows.len() {
+                let row = |k: usize| match k < rows {
                     true => &from[k * self.row_step..][..width],
                     false => &[],
                 };
@@ -166,10 +160,10 @@ impl View<'_> {
         } else {
             assert_eq!(self.row_step, 1, "rows or columns are contiguous");
             for j in 0..width {
-                for ahead in (0..rows.len()).step_by(LANES) {
+                for ahead in (0..rows).step_by(LANES) {
                     prefetch(from, (j + AHEAD) * self.column_step + ahead);
                 }
-                let column = &from[j * self.column_step..][..rows.len()];
+                let column = &from[j * self.column_step..][..rows];
                 let mut words = [0.0; LANES];
                 let to = panel.chunks_mut(PANEL * LANES);
                 for (column, to) in column.chunks(TERMS * LANES).zip(to) {

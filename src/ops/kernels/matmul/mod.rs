@@ -143,12 +143,6 @@ fn multiply_by_panels(
 ) {
     let panel_length = panel_length(kernel, depth);
     assert_eq!(panels.len(), columns.div_ceil(PANEL) * panel_length);
-    let Target {
-        out,
-        step,
-        bias,
-        add,
-    } = target;
     let mut left = Left::new(kernel, left, depth);
     // Some rows against all panels: the rows stay in the L1 cache, and the panels are contiguous in
     // memory.
@@ -177,10 +171,10 @@ fn multiply_by_panels(
                     .as_ptr()
                     .wrapping_add(panel + strip.words.start * PANEL),
                 scale,
-                bias: bias.map_or(std::ptr::null(), |bias| bias[p * PANEL..].as_ptr()),
-                add,
-                out: out[row * step + p * PANEL..].as_mut_ptr(),
-                out_step: step,
+                bias: (target.bias).map_or(std::ptr::null(), |bias| bias[p * PANEL..].as_ptr()),
+                add: target.add,
+                out: target.out[row * target.step + p * PANEL..].as_mut_ptr(),
+                out_step: target.step,
             };
             // SAFETY: the assertions of `multiply` ensure that the left factor holds `rows × depth` elements and the
             // output `rows × columns`, which include the block; a panel has at least as many words per column as

@@ -285,19 +285,19 @@ impl View<'_> {
         let words = rows.start / terms * PANEL..rows.end.div_ceil(terms) * PANEL;
         for (p, panel) in panels.chunks_exact_mut(length).enumerate() {
             let columns = p * PANEL..columns.min((p + 1) * PANEL);
-            let (rows, panel) = (0..rows.len(), &mut panel[words.clone()]);
+            let panel = &mut panel[words.clone()];
             match kernel {
                 // SAFETY: a kernel is only chosen for a processor that has its instructions.
-                Kernel::Avx512Bf16 => unsafe { self.round_part(rows, columns, panel) },
-                Kernel::Avx2 | Kernel::Avx512 => self.copy_part(rows, columns, panel),
+                Kernel::Avx512Bf16 => unsafe { self.round_part(rows.len(), columns, panel) },
+                Kernel::Avx2 | Kernel::Avx512 => self.copy_part(columns, panel),
             }
         }
     }
 
-    /// Packs some rows of a panel, padded with zeros to `PANEL` columns.
-    fn copy_part(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+    /// Packs the first rows into a panel, padded with zeros to `PANEL` columns.
+    fn copy_part(&self, columns: Range<usize>, panel: &mut [f32]) {
         let width = columns.len();
-        let from = &self.data[rows.start * self.row_step + columns.start * self.column_step..];
+        let from = &self.data[columns.start * self.column_step..];
         if self.column_step == 1 {
             for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
                 let from = &from[i * self.row_step..];
