@@ -6,6 +6,7 @@ mod around;
 mod combinations;
 mod decoding;
 mod kinds;
+mod placement;
 mod properties;
 
 use std::f64::consts::LN_2;

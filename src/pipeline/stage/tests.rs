@@ -7,6 +7,13 @@ use super::*;
 use crate::config;
 use crate::config::schema::{DeviceKind, Precision, PretrainSpec, Training};
 
+/// The stages that compute with a model.
+const OF_MODEL: [StageKind; 3] = [
+    StageKind::Pretrain,
+    StageKind::Finetune,
+    StageKind::Evaluate,
+];
+
 /// The stages of the quickstart's settings after a change, by kind.
 fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<StageKind, Stage> {
     let file = crate::sources().join("experiments/quickstart.toml");
@@ -45,11 +52,7 @@ fn evaluate(settings: &mut Settings) -> &mut EvaluateSpec {
 
 #[test]
 fn a_change_makes_stages_that_read_it_and_later_ones_stale() {
-    let all = [
-        StageKind::Pretrain,
-        StageKind::Finetune,
-        StageKind::Evaluate,
-    ];
+    let all = OF_MODEL;
     assert_eq!(changed(|s| s.model.dropout = 0.2), all);
     assert_eq!(changed(|s| s.model.initial_deviation = 0.05), all);
     assert_eq!(changed(|s| pretrain(s).shuffle = true), all);
@@ -106,12 +109,7 @@ fn attention_maps_make_nothing_stale_but_the_evaluation() {
 #[test]
 fn a_gpu_and_each_of_its_precisions_have_stages_of_their_own() {
     let on_gpu = |s: &mut Settings| s.device = DeviceKind::Cuda;
-    let all = [
-        StageKind::Pretrain,
-        StageKind::Finetune,
-        StageKind::Evaluate,
-    ];
-    assert_eq!(changed(on_gpu), all);
+    assert_eq!(changed(on_gpu), OF_MODEL);
     use Precision::{Bf16, F32, Tf32, Tf32x3};
     let precisions = [F32, Bf16, Tf32, Tf32x3];
     let keys = precisions.map(|precision| {
@@ -119,9 +117,9 @@ fn a_gpu_and_each_of_its_precisions_have_stages_of_their_own() {
             on_gpu(s);
             s.precision = precision;
         });
-        all.map(|kind| stages.remove(&kind).expect("a stage").key)
+        OF_MODEL.map(|kind| stages.remove(&kind).expect("a stage").key)
     });
-    for kind in 0..all.len() {
+    for kind in 0..OF_MODEL.len() {
         let distinct: BTreeSet<&String> = keys.iter().map(|keys| &keys[kind]).collect();
         assert_eq!(distinct.len(), precisions.len(), "{keys:?}");
     }
@@ -130,12 +128,7 @@ fn a_gpu_and_each_of_its_precisions_have_stages_of_their_own() {
 #[test]
 fn bf16_on_the_cpu_changes_every_stage() {
     let rounded = |s: &mut Settings| s.precision = Precision::Bf16;
-    let all = [
-        StageKind::Pretrain,
-        StageKind::Finetune,
-        StageKind::Evaluate,
-    ];
-    assert_eq!(changed(rounded), all);
+    assert_eq!(changed(rounded), OF_MODEL);
 }
 
 #[test]
