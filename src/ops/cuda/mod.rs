@@ -161,7 +161,7 @@ impl Gpu {
         Ok(Self {
             blas: CudaBlas::new(device.clone())?,
             cuda,
-            precision: Cell::default(),
+            precision: Cell::new(Precision::F32),
             // Leaked once per thread: the compiler options want a static string.
             architecture: Box::leak(architecture.into_boxed_str()),
             compiled: RefCell::default(),
