@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 };
 
 use super::PANEL;
-use super::microkernel::{AHEAD, Block, microkernel};
+use super::microkernel::{AHEAD, Rows, microkernel};
 
 /// Maximum rows of the result per call.
 pub(super) const ROWS: usize = 6;

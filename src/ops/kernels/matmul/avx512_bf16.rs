@@ -14,7 +14,7 @@ use std::mem::transmute;
 use std::ops::Range;
 
 use super::avx512::mask;
-use super::microkernel::{AHEAD, Block, microkernel};
+use super::microkernel::{AHEAD, Rows, microkernel};
 use super::{PANEL, Packed, View};
 
 /// Terms in a word.

@@ -1,6 +1,6 @@
 //! The choice of the microkernel.
 
-use super::microkernel::Block;
+use super::microkernel::Rows;
 use super::{avx2, avx512, avx512_bf16};
 
 /// The available microkernels. The f32 ones add the terms of a sum in order, with fused multiply-adds, so they agree
@@ -49,19 +49,19 @@ impl Kernel {
         }
     }
 
-    /// Computes a block.
+    /// Computes some rows.
     ///
     /// # Safety
-    /// `left` holds `rows × depth` elements as described, `panel` `depth` rows of [`PANEL`](super::PANEL),
+    /// `left` holds `rows × depth` elements as described, each panel `depth` rows of [`PANEL`](super::PANEL),
     /// `bias` (unless null) `columns`, and `out` is writable at `rows × columns` elements that nothing else
     /// accesses meanwhile.
-    pub(super) unsafe fn multiply(self, block: Block) {
+    pub(super) unsafe fn multiply(self, rows: Rows) {
         // SAFETY: the functions above return only kernels that the processor supports; the caller guarantees the rest.
         unsafe {
             match self {
-                Self::Avx2 => avx2::multiply(block),
-                Self::Avx512 => avx512::multiply(block),
-                Self::Avx512Bf16 => avx512_bf16::multiply(block),
+                Self::Avx2 => avx2::multiply(rows),
+                Self::Avx512 => avx512::multiply(rows),
+                Self::Avx512Bf16 => avx512_bf16::multiply(rows),
             }
         }
     }

@@ -1,22 +1,23 @@
-//! A block of the result of a product, the unit of work of a microkernel, and what the microkernels have in
+//! Some rows of the result of a product, the unit of work of a microkernel, and what the microkernels have in
 //! common.
 
-/// One block of the result, and its inputs.
+/// Some rows of the result, and their inputs.
 #[derive(Clone, Copy)]
-pub(super) struct Block {
-    /// Rows, 1 to the kernel's maximum.
+pub(super) struct Rows {
+    /// How many, 1 to the kernel's maximum.
     pub(super) rows: usize,
-    /// Columns, 1 to [`PANEL`](super::PANEL).
+    /// Columns, of any number of panels.
     pub(super) columns: usize,
     /// Terms of each sum, or words of terms.
     pub(super) depth: usize,
     /// The left factor's first element, and its row stride; or its column stride, if `by_columns`: then the
-    /// rows of the block are contiguous.
+    /// rows are contiguous.
     pub(super) left: *const f32,
     pub(super) left_step: usize,
     pub(super) by_columns: bool,
-    /// The panel's first row.
-    pub(super) panel: *const f32,
+    /// The first panel's first row, and the distance to that of the next panel.
+    pub(super) panels: *const f32,
+    pub(super) panel_step: usize,
     /// The factor of every sum.
     pub(super) scale: f32,
     /// Added to every row: `columns` elements, or null.
@@ -31,7 +32,7 @@ pub(super) struct Block {
 /// How many terms ahead a column of the left factor is prefetched.
 pub(super) const AHEAD: usize = 12;
 
-/// Defines `multiply`, which computes a block in parts as wide as two vectors. The sums of a part, two vectors
+/// Defines `multiply`, which computes some rows in blocks as wide as two vectors. The sums of a block, two vectors
 /// a row, stay in registers during the sum over the depth. The right factor is packed in panels
 /// ([`super::Packed`]); the left one is read row by row or column by column ([`super::left`]).
 ///
@@ -44,62 +45,49 @@ macro_rules! microkernel {
         $features:literal, rows $($rows:literal)*, lanes $lanes:literal,
         $zero:ident, $set:ident, $read:ident, $multiply_add:ident, $multiply:ident, $add:ident
     ) => {
-        /// Computes a block.
+        /// Computes some rows.
         ///
         /// # Safety
-        /// The processor has the instruction set. `left` holds `rows × depth` elements as described, `panel`
+        /// The processor has the instruction set. `left` holds `rows × depth` elements as described, each panel
         /// `depth` rows of [`PANEL`], `bias` (unless null) `columns`, and `out` is writable at
         /// `rows × columns` elements that nothing else accesses meanwhile.
         #[target_feature(enable = $features)]
-        pub(super) unsafe fn multiply(block: Block) {
-            if 2 * $lanes == PANEL {
-                // SAFETY: guaranteed by the caller.
-                return unsafe { multiply_part(block) };
-            }
-            for first in (0..block.columns).step_by(2 * $lanes) {
-                let part = Block {
-                    columns: (2 * $lanes).min(block.columns - first),
-                    panel: block.panel.wrapping_add(first),
-                    bias: match block.bias.is_null() {
-                        true => block.bias,
-                        false => block.bias.wrapping_add(first),
-                    },
-                    out: block.out.wrapping_add(first),
-                    ..block
-                };
-                // SAFETY: as above; a part has fewer columns.
-                unsafe { multiply_part(part) };
-            }
-        }
-
-        /// Computes a part.
-        ///
-        /// # Safety
-        /// As [`multiply`]; only two vectors of each row of the panel are read.
-        #[target_feature(enable = $features)]
-        #[inline]
-        unsafe fn multiply_part(part: Block) {
-            match (part.rows, part.by_columns) {
+        pub(super) unsafe fn multiply(rows: Rows) {
+            match (rows.rows, rows.by_columns) {
                 $(($rows, false) => {
-                    // SAFETY: guaranteed by the caller, with as many rows as the block has.
-                    unsafe { multiply_rows::<$rows, false>(part) }
+                    // SAFETY: guaranteed by the caller.
+                    unsafe { multiply_rows::<$rows, false>(rows) }
                 })*
                 $(($rows, true) => {
                     // SAFETY: as above.
-                    unsafe { multiply_rows::<$rows, true>(part) }
+                    unsafe { multiply_rows::<$rows, true>(rows) }
                 })*
-                (rows, _) => unreachable!("a block of {rows} rows"),
+                (rows, _) => unreachable!("{rows} rows at once"),
             }
         }
 
         /// # Safety
-        /// As [`multiply_part`], with `HEIGHT` rows.
+        /// As [`multiply`], with `HEIGHT` rows.
+        #[target_feature(enable = $features)]
+        unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(rows: Rows) {
+            for first in (0..rows.columns).step_by(2 * $lanes) {
+                // SAFETY: guaranteed by the caller; the block starts at a column that is there.
+                unsafe { multiply_block::<HEIGHT, BY_COLUMNS>(&rows, first) };
+            }
+        }
+
+        /// Computes the block that starts at column `first`.
+        ///
+        /// # Safety
+        /// As [`multiply_rows`].
         #[target_feature(enable = $features)]
         #[inline]
-        unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(block: Block) {
-            let (mut left, mut panel, step) = (block.left, block.panel, block.left_step);
+        unsafe fn multiply_block<const HEIGHT: usize, const BY_COLUMNS: bool>(rows: &Rows, first: usize) {
+            let (mut left, step) = (rows.left, rows.left_step);
+            let at = first / PANEL * rows.panel_step + first % PANEL;
+            let mut panel = rows.panels.wrapping_add(at);
             let mut sums = [[$zero(); 2]; HEIGHT];
-            for _ in 0..block.depth {
+            for _ in 0..rows.depth {
                 if BY_COLUMNS {
                     // The columns are too far apart for the hardware prefetcher. The address may be past the
                     // end, hence `wrapping_add`: prefetching never faults.
@@ -122,24 +110,25 @@ macro_rules! microkernel {
                 panel = panel.wrapping_add(PANEL);
                 left = left.wrapping_add(if BY_COLUMNS { step } else { 1 });
             }
-            let scale = $set(block.scale);
+            let scale = $set(rows.scale);
             for half in 0..2 {
-                let present = block.columns.saturating_sub(half * $lanes).min($lanes);
+                let column = first + half * $lanes;
+                let present = rows.columns.saturating_sub(column).min($lanes);
                 if present == 0 {
                     continue;
                 }
                 let mask = mask(present);
                 // SAFETY: only elements under the mask are accessed: `columns` of the bias, and those of the
-                // result that the block owns.
+                // result that these rows own.
                 unsafe {
-                    let bias = match block.bias.is_null() {
+                    let bias = match rows.bias.is_null() {
                         true => $zero(),
-                        false => load(mask, block.bias.add(half * $lanes)),
+                        false => load(mask, rows.bias.add(column)),
                     };
                     for (row, sums) in sums.iter().enumerate() {
-                        let place = block.out.add(row * block.out_step + half * $lanes);
+                        let place = rows.out.add(row * rows.out_step + column);
                         let mut value = $add($multiply(sums[half], scale), bias);
-                        if block.add {
+                        if rows.add {
                             value = $add(value, load(mask, place));
                         }
                         store(place, mask, value);

@@ -28,7 +28,7 @@ use kernel::Kernel;
 #[cfg(target_arch = "x86_64")]
 use left::Left;
 #[cfg(target_arch = "x86_64")]
-use microkernel::Block;
+use microkernel::Rows;
 use packed::Layout;
 #[cfg(target_arch = "x86_64")]
 use packed::panel_length;
@@ -158,30 +158,26 @@ fn multiply_by_panels(
             _ => columns,
         };
         let strip = left.strip(row..row + height, terms);
-        for p in 0..needed.div_ceil(PANEL) {
-            let panel = p * panel_length;
-            let block = Block {
-                rows: height,
-                columns: PANEL.min(columns - p * PANEL),
-                depth: strip.words.len(),
-                left: strip.first,
-                left_step: strip.step,
-                by_columns: strip.by_columns,
-                panel: panels
-                    .as_ptr()
-                    .wrapping_add(panel + strip.words.start * PANEL),
-                scale,
-                bias: (target.bias).map_or(std::ptr::null(), |bias| bias[p * PANEL..].as_ptr()),
-                add: target.add,
-                out: target.out[row * target.step + p * PANEL..].as_mut_ptr(),
-                out_step: target.step,
-            };
-            // SAFETY: the assertions of `multiply` ensure that the left factor holds `rows × depth` elements and the
-            // output `rows × columns`, which include the block; a panel has at least as many words per column as
-            // `strip` per row; the bias has one element per column. `out` is borrowed mutably, so nothing else
-            // accesses it.
-            unsafe { kernel.multiply(block) };
-        }
+        let rows = Rows {
+            rows: height,
+            columns: columns.min(needed.next_multiple_of(PANEL)),
+            depth: strip.words.len(),
+            left: strip.first,
+            left_step: strip.step,
+            by_columns: strip.by_columns,
+            panels: panels.as_ptr().wrapping_add(strip.words.start * PANEL),
+            panel_step: panel_length,
+            scale,
+            bias: target.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            add: target.add,
+            out: target.out[row * target.step..].as_mut_ptr(),
+            out_step: target.step,
+        };
+        // SAFETY: the assertions of `multiply` ensure that the left factor holds `rows × depth` elements and the
+        // output `rows × columns`, which include these; a panel has at least as many words per column as
+        // `strip` per row; the bias has one element per column. `out` is borrowed mutably, so nothing else
+        // accesses it.
+        unsafe { kernel.multiply(rows) };
     }
 }
 

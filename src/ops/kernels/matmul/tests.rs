@@ -271,7 +271,7 @@ fn check_an_empty_sum_is_zero_or_the_bias() {
 #[test]
 fn kernels_give_the_bits_of_fused_sums_in_order() {
     use kernel::Kernel;
-    use microkernel::Block;
+    use microkernel::Rows;
 
     let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     let kernels = [
@@ -286,31 +286,35 @@ fn kernels_give_the_bits_of_fused_sums_in_order() {
             (5, 17, 3),
             (6, 32, 65),
             (2, 31, 0),
+            (4, 2 * PANEL + 17, 9),
         ] {
             assert!(rows <= kernel.rows());
             for (by_columns, add) in [(false, false), (true, false), (false, true), (true, true)] {
                 let (left_step, out_step, scale) =
                     (if by_columns { rows } else { depth }, columns + 2, 0.3);
                 let left = numbers(rows * depth, 1);
-                let (panel, bias) = (numbers(depth * PANEL, 2), numbers(columns, 3));
+                let panel_step = depth * PANEL;
+                let panels = numbers(columns.div_ceil(PANEL) * panel_step, 2);
+                let bias = numbers(columns, 3);
                 let before = numbers(rows * out_step, 4);
                 let mut out = before.clone();
-                let block = Block {
+                let some = Rows {
                     rows,
                     columns,
                     depth,
                     left: left.as_ptr(),
                     left_step,
                     by_columns,
-                    panel: panel.as_ptr(),
+                    panels: panels.as_ptr(),
+                    panel_step,
                     scale,
                     bias: bias.as_ptr(),
                     add,
                     out: out.as_mut_ptr(),
                     out_step,
                 };
-                // SAFETY: the processor supports the kernel, and the slices have the block's sizes.
-                unsafe { kernel.multiply(block) };
+                // SAFETY: the processor supports the kernel, and the slices have these sizes.
+                unsafe { kernel.multiply(some) };
                 for (i, (found, before)) in out.iter().zip(&before).enumerate() {
                     let (row, column) = (i / out_step, i % out_step);
                     let left_at = |k: usize| match by_columns {
@@ -318,8 +322,9 @@ fn kernels_give_the_bits_of_fused_sums_in_order() {
                         false => left[row * depth + k],
                     };
                     let sum = |column: usize| {
+                        let panel = &panels[column / PANEL * panel_step..];
                         (0..depth).fold(0f32, |sum, k| {
-                            left_at(k).mul_add(panel[k * PANEL + column], sum)
+                            left_at(k).mul_add(panel[k * PANEL + column % PANEL], sum)
                         })
                     };
                     let wanted = match column < columns {
