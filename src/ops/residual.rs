@@ -20,7 +20,7 @@ use super::kernels::rows::{
     RowNorm, drop_and_add, drop_into, normalise, normalise_backward, normed_rows,
 };
 use super::kernels::scratch::Scratch;
-use super::kernels::shards::{Shard, add_in_order, pair, plan, split, take};
+use super::kernels::shards::{Shard, add_in_order, pair, plan, take};
 use super::kernels::threads;
 use super::parameters::{Linear, Norm, Projection};
 
@@ -287,9 +287,8 @@ fn forward<const EMBED: usize, const STREAMS: usize, B: Branch<STREAMS>>(
     dropout: Dropout,
     save: bool,
 ) -> (Vec<f32>, Vec<Option<B::Saved>>) {
-    let mut y = vec![0.0; streams[0].len()];
-    let outputs = split(shards.iter().map(|shard| &shard[0]), EMBED, &mut y);
-    let saved = threads::map(shards.iter().zip(outputs), |(shard, y)| {
+    let outputs = (shards.iter()).map(|shard| (shard, shard[0].len() * EMBED));
+    threads::map_parts(outputs, |shard, y| {
         let x = rows_of::<EMBED, STREAMS>(shard, streams);
         let mut normed = Scratch::new(x[which].len());
         normalise(x[which], norm, &mut normed);
@@ -298,8 +297,7 @@ fn forward<const EMBED: usize, const STREAMS: usize, B: Branch<STREAMS>>(
         let saved = branch.forward(weights, shard, inputs, y);
         drop_and_add(y, x[0], dropout, shard[0].starts[0] * EMBED);
         save.then_some(saved)
-    });
-    (y, saved)
+    })
 }
 
 /// The backward pass of a shard: turns the gradient of its output into that of its rows of the first stream, in place,

@@ -26,7 +26,7 @@ use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::decoding::BoxedIncremental;
 use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
-use crate::ops::kernels::rows::sum_rows;
+use crate::ops::kernels::rows::{read_ahead, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, pair, take};
 use crate::ops::parameters::Norm;
@@ -465,6 +465,10 @@ impl<const EMBED: usize, const STREAMS: usize> Branch<STREAMS> for Attention<EMB
         let mut kept = &mut saved.kept[..];
         for tile in tiles(shard) {
             let at = rows_in(&tile, shard);
+            // Heads read columns, which the hardware does not prefetch, and the forward pass was long ago.
+            for stream in 0..STREAMS {
+                read_ahead(&saved.qkv[self.joined_rows(shard, stream, &at)]);
+            }
             let mut dheads = Scratch::new(tile[0].len() * of_heads);
             back(proj, &dout[of(&at[0], EMBED)], &mut dheads);
             if let Some((gates, count, step)) = self.output_gates(shard, &at) {

@@ -28,11 +28,9 @@ impl EmbeddingOp<f32> for Cpu {
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         let ids: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
         let positions = positions.to_vec();
-        let mut x = vec![0.0; ids.len() * EMBED];
         let (token_rows, position_rows) = (host(token_table), position_table.map(host));
-        let chunks = x.chunks_mut(CHUNK * EMBED).enumerate();
-        threads::map(chunks, |(chunk, x)| {
-            let first = chunk * CHUNK;
+        let chunks = (ids.chunks(CHUNK).enumerate()).map(|(i, ids)| (i * CHUNK, ids.len() * EMBED));
+        let (x, _) = threads::map_parts(chunks, |first, x| {
             wide!({
                 for (t, x) in (first..).zip(x.chunks_exact_mut(EMBED)) {
                     let token = &token_rows[ids[t] * EMBED..][..EMBED];

@@ -89,10 +89,9 @@ impl HeadOp<f32> for Cpu {
     ) -> Result<Stream<VOCAB, f32, Cpu>, CpuError> {
         let x = x.try_contiguous()?;
         let shards = plan(&(0..=rows.len()).collect::<Vec<_>>());
-        let mut logits = vec![0.0; rows.len() * VOCAB];
         let (values, weights) = (host(&x), weights::<EMBED, VOCAB>(norm, head, Pass::Forward));
-        let outputs = split(&shards, VOCAB, &mut logits);
-        threads::map(shards.iter().zip(outputs), |(shard, logits)| {
+        let outputs = shards.iter().map(|shard| (shard, shard.len() * VOCAB));
+        let (logits, _) = threads::map_parts(outputs, |shard, logits| {
             let x = gather::<EMBED>(values, &rows[shard.tokens()]);
             project::<EMBED, VOCAB>(&x, &weights, logits);
         });

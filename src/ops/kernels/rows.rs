@@ -32,6 +32,12 @@ macro_rules! wide {
 }
 pub(crate) use wide;
 
+/// Brings elements into this core's cache.
+pub fn read_ahead(elements: &[f32]) {
+    let a_line_each = elements.iter().step_by(LANES);
+    std::hint::black_box(a_line_each.fold(0, |bits, x| bits ^ x.to_bits()));
+}
+
 /// `Σ weights[i] * rows[i]`, the rows one after another.
 #[inline(always)]
 pub fn weighted_sum<'a, const WIDTH: usize>(

@@ -3,10 +3,13 @@
 //! The code that uses them is compiled for every shape of a model. Rayon, behind a function that is not generic, is compiled
 //! once, with the library.
 
+#![allow(unsafe_code)]
+
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::shards::take;
 use crate::ops::precision::Precision;
 
 /// What is left of an item, or made of it.
@@ -37,6 +40,28 @@ pub(crate) fn map<T: Send, R: Send>(
     results.collect()
 }
 
+/// [`map`] where each item has a part of a new vector, of the given length, which is zeros at first; the parts are in
+/// the order of the items. Threads zero the parts themselves, right before `work`: the parts are then in their caches.
+pub(crate) fn map_parts<T: Send, R: Send>(
+    items: impl ExactSizeIterator<Item = (T, usize)> + Clone,
+    work: impl Fn(T, &mut [f32]) -> R + Sync,
+) -> (Vec<f32>, Vec<R>) {
+    let length = items.clone().map(|(_, length)| length).sum();
+    let mut whole = Vec::with_capacity(length);
+    let mut rest = &mut whole.spare_capacity_mut()[..length];
+    let parts = items.map(|(item, length)| (item, take(&mut rest, length)));
+    let results = map(parts, |(item, part)| {
+        part.iter_mut().for_each(|element| {
+            element.write(0.0);
+        });
+        // SAFETY: every element was written.
+        work(item, unsafe { part.assume_init_mut() })
+    });
+    // SAFETY: the parts have this total length, and `map` returns only when all of them have been written.
+    unsafe { whole.set_len(length) };
+    (whole, results)
+}
+
 /// Calls `work` once for each index below `count`, in the calling thread's precision.
 fn for_each_index(count: usize, work: &(dyn Fn(usize) + Sync)) {
     let (precision, indices) = (Precision::current(), (0..count).into_par_iter());
@@ -58,5 +83,17 @@ mod tests {
         assert_eq!(sums, ["3", "8", "13"]);
         assert_eq!(rows[2], [7, 6]);
         assert!(map(Vec::<u8>::new(), |_| ()).is_empty());
+    }
+
+    #[test]
+    fn parts_are_zeros_at_first_and_lie_in_the_order_of_the_items() {
+        let items = [(1.0, 3), (2.0, 0), (3.0, 2)].into_iter();
+        let (whole, sums) = map_parts(items, |value, part| {
+            let before: f32 = part.iter().sum();
+            part.fill(value);
+            before + part.len() as f32
+        });
+        assert_eq!(whole, [1.0, 1.0, 1.0, 3.0, 3.0]);
+        assert_eq!(sums, [3.0, 0.0, 2.0]);
     }
 }
