@@ -197,6 +197,7 @@ impl<const EMBED: usize, const STREAMS: usize> Attention<EMBED, STREAMS> {
             DocumentHead {
                 queries: document[0].len(),
                 keys: document[Self::KEYS].len(),
+                first_key: 0,
                 first_query: shard[0].starts[0] + document[0].start,
                 index,
                 layout,

@@ -57,7 +57,7 @@ impl Correction<'_> {
         let keys = self.head.views(self.qkv, 0)[KEYS];
         let transposed = Packed::new(keys.t(), head_dim, n);
         let target = Target::set(retrieved, step);
-        multiply(n, keys, &transposed, 1.0, Part::LowerResult, target);
+        multiply(n, keys, &transposed, 1.0, Part::LowerResult(0), target);
         let values = self.qkv[self.head.starts[VALUES]..].chunks(self.head.kv_step);
         wide!({
             let rows = retrieved.chunks_exact_mut(step).zip(values);
@@ -139,7 +139,7 @@ impl Correction<'_> {
         let values = Packed::new(View::rows(corrected, head_dim).t(), head_dim, n);
         let left = View::rows(derrors, head_dim);
         let target = Target::set(&mut dretrieved, step);
-        multiply(n, left, &values, -1.0, Part::LowerResult, target);
+        multiply(n, left, &values, -1.0, Part::LowerResult(0), target);
         wide!({
             for (query, row) in dretrieved.chunks_exact_mut(step).enumerate() {
                 let cells = (&row[..query], &retrieved[query * step..][..query]);
@@ -159,10 +159,10 @@ impl Correction<'_> {
         let keys = Packed::new(keys, n, head_dim);
         let target = Target::set(&mut dkeys, head_dim);
         let left = View::rows(dretrieved, step);
-        multiply(n, left, &keys, 1.0, Part::LowerLeft, target);
+        multiply(n, left, &keys, 1.0, Part::LowerLeft(0), target);
         let target = Target::set(&mut dkeys, head_dim).adding(true);
         let left = View::rows(dretrieved, step).t();
-        multiply(n, left, &keys, 1.0, Part::UpperLeft, target);
+        multiply(n, left, &keys, 1.0, Part::UpperLeft(0), target);
         dkeys
     }
 }

@@ -1,12 +1,21 @@
 //! One attention head over one document, on slices: from scores to weights to a weighted sum of values, and
 //! back.
 
+use std::ops::Range;
+
 use super::head_scores::{AddendGradient, HeadScores};
 use super::{AttentionDropout, Layout};
 use crate::ops::kernels::matmul::{Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::{LANES, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
+
+/// The longest document, in queries, whose attention weights are kept for the backward pass, which computes those of
+/// longer ones again. So memory does not grow with the square of the length. Tests have short documents, and should do both.
+const MOST_KEPT: usize = if cfg!(test) { 8 } else { 256 };
+
+/// Queries per part of a longer document: their attention weights stay in a core's cache.
+const PART_QUERIES: usize = if cfg!(test) { 5 } else { 56 };
 
 /// Row stride of the attention weights over `keys` keys: whole vectors.
 pub fn step(keys: usize) -> usize {
@@ -29,12 +38,14 @@ pub const VALUES: usize = 2;
 /// whole vectors; weights of masked keys are 0.
 ///
 /// There are at least as many queries as keys. Query i is aligned with key i; queries beyond the last key
-/// attend to all keys.
+/// attend to all keys. A part of such a head has some of its queries, and the keys up to the last that they see.
 #[derive(Clone, Copy)]
 pub struct DocumentHead {
     pub queries: usize,
     pub keys: usize,
-    /// Index of the document's first query in the batch, which seeds dropout.
+    /// The key that the first query is aligned with: 0 except in a part.
+    pub first_key: usize,
+    /// Index of the first query in the batch, which seeds dropout.
     pub first_query: usize,
     /// Number of the head.
     pub index: usize,
@@ -50,11 +61,54 @@ pub struct DocumentHead {
     pub query_step: usize,
     /// Row stride of keys, values and what goes with them.
     pub kv_step: usize,
-    /// Whether another head of the group has already written the gradients of these keys and values.
+    /// Whether the gradients of these keys and values are added to what is there: by another head of the group, or
+    /// another part.
     pub accumulate_kv: bool,
 }
 
 impl DocumentHead {
+    /// Whether its attention weights are kept for the backward pass.
+    pub fn is_kept(&self) -> bool {
+        self.queries <= MOST_KEPT
+    }
+
+    /// Itself if its attention weights are kept, otherwise its parts.
+    pub fn parts(self) -> impl Iterator<Item = Self> {
+        let most = if self.is_kept() {
+            self.queries
+        } else {
+            PART_QUERIES
+        };
+        (0..self.queries).step_by(most.max(1)).map(move |first| {
+            let end = self.queries.min(first + most);
+            let mut starts = self.starts;
+            starts[QUERIES] += first * self.query_step;
+            Self {
+                queries: end - first,
+                keys: self.keys.min(end),
+                first_key: first,
+                first_query: self.first_query + first,
+                starts,
+                accumulate_kv: self.accumulate_kv || !self.is_kept(),
+                ..self
+            }
+        })
+    }
+
+    /// Where the rows of its queries are, among those of all parts, of so many elements each.
+    pub fn rows(&self, width: usize) -> Range<usize> {
+        self.first_key * width..(self.first_key + self.queries) * width
+    }
+
+    /// Zeros for the gradients of keys and values, to which parts add.
+    pub fn clear_gradients(&self, dqkv: &mut [f32]) {
+        for which in [KEYS, VALUES] {
+            let rows = dqkv[self.starts[which]..].chunks_mut(self.kv_step);
+            rows.take(self.keys)
+                .for_each(|row| row[..self.layout.head_dim].fill(0.0));
+        }
+    }
+
     /// Where the queries or keys of a map or the values start, and their row stride.
     fn start(&self, which: usize, map: usize) -> (usize, usize) {
         let channel = map * self.layout.compared();
@@ -135,25 +189,36 @@ impl DocumentHead {
         });
     }
 
-    /// Writes the scores of a map's queries and keys, at and below the diagonal, to a target which may have a bias.
-    pub fn products(&self, [q, k]: [View<'_>; 2], target: Target<'_>) {
-        let keys = Packed::new(k.t(), self.layout.compared(), self.keys);
-        let (scale, part) = (self.scale(), Part::LowerResult);
-        multiply(self.queries, q, &keys, scale, part, target);
+    /// The keys of a map, or the values, as a right factor, for all parts of the head.
+    pub fn packed<'a>(&self, rows: View<'a>, width: usize) -> Packed<'a> {
+        Packed::new(rows, self.keys, width)
+    }
+
+    /// The transpose of [`Self::packed`].
+    pub fn packed_transpose<'a>(&self, rows: View<'a>, width: usize) -> Packed<'a> {
+        Packed::new(rows.t(), width, self.keys)
+    }
+
+    /// Writes the scores of a map's queries and keys, whose transpose is given, at and below the diagonal, to a target which
+    /// may have a bias.
+    pub fn products(&self, q: View<'_>, keys: &Packed<'_>, target: Target<'_>) {
+        let (scale, part) = (self.scale(), Part::LowerResult(self.first_key));
+        multiply(self.queries, q, keys, scale, part, target);
     }
 
     /// The gradient of the queries in [`Self::products`], from that of the scores.
-    pub fn queries_gradient(&self, dscores: &[f32], k: View<'_>, to: Target<'_>) {
-        let keys = Packed::new(k, self.keys, self.layout.compared());
+    pub fn queries_gradient(&self, dscores: &[f32], keys: &Packed<'_>, to: Target<'_>) {
         let (left, scale) = (View::rows(dscores, step(self.keys)), self.scale());
-        multiply(self.queries, left, &keys, scale, Part::LowerLeft, to);
+        let part = Part::LowerLeft(self.first_key);
+        multiply(self.queries, left, keys, scale, part, to);
     }
 
     /// The gradient of the keys.
     pub fn keys_gradient(&self, dscores: &[f32], q: View<'_>, to: Target<'_>) {
         let queries = Packed::new(q, self.queries, self.layout.compared());
         let (left, scale) = (View::rows(dscores, step(self.keys)).t(), self.scale());
-        multiply(self.keys, left, &queries, scale, Part::UpperLeft, to);
+        let part = Part::UpperLeft(self.first_key);
+        multiply(self.keys, left, &queries, scale, part, to);
     }
 
     fn scale(&self) -> f32 {
@@ -161,20 +226,20 @@ impl DocumentHead {
     }
 
     /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, head_dim]`.
-    pub fn apply_weights(&self, weights: &[f32], values: View<'_>, out: Target<'_>) {
+    pub fn apply_weights(&self, weights: &[f32], values: &Packed<'_>, out: Target<'_>) {
         let weights = &weights[..self.cells()];
         let dropped = self.with_dropout(weights);
         let left = View::rows(dropped.as_deref().unwrap_or(weights), step(self.keys));
-        let values = Packed::new(values, self.keys, self.layout.head_dim);
-        multiply(self.queries, left, &values, 1.0, Part::LowerLeft, out);
+        let part = Part::LowerLeft(self.first_key);
+        multiply(self.queries, left, values, 1.0, part, out);
     }
 
-    /// Backward of [`Self::apply_weights`]: writes or accumulates `dvalues`, and returns the gradient of
-    /// the weights, which is undefined above the diagonal.
+    /// Backward of [`Self::apply_weights`], given the transpose of the values: writes or accumulates `dvalues`, and returns
+    /// the gradient of the weights, which is undefined above the diagonal.
     pub fn apply_weights_backward(
         &self,
         weights: &[f32],
-        values: View<'_>,
+        values: &Packed<'_>,
         dout: View<'_>,
         dvalues: Target<'_>,
     ) -> Scratch {
@@ -184,12 +249,13 @@ impl DocumentHead {
         let dropped = self.with_dropout(weights);
         let left = View::rows(dropped.as_deref().unwrap_or(weights), step).t();
         let douts = Packed::new(dout, queries, head_dim);
-        multiply(keys, left, &douts, 1.0, Part::UpperLeft, dvalues);
+        let part = Part::UpperLeft(self.first_key);
+        multiply(keys, left, &douts, 1.0, part, dvalues);
 
         let mut dweights = Scratch::new(queries * step);
         let target = Target::set(&mut dweights, step);
-        let values = Packed::new(values.t(), head_dim, keys);
-        multiply(queries, dout, &values, 1.0, Part::LowerResult, target);
+        let part = Part::LowerResult(self.first_key);
+        multiply(queries, dout, values, 1.0, part, target);
         let dropout = self.dropout.weights;
         if !dropout.is_none() {
             wide!({
@@ -260,7 +326,7 @@ impl DocumentHead {
     /// The last key that a query attends to.
     #[inline(always)]
     pub fn last_key(&self, query: usize) -> usize {
-        last_key(query, self.keys)
+        last_key(self.first_key + query, self.keys)
     }
 
     /// Dropout index of the weight of a query's first key.

@@ -15,7 +15,7 @@ use super::scoring::Bias;
 use super::synthesizer::PositionTable;
 use super::{AttentionWeights, Layout};
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{Target, View};
+use crate::ops::kernels::matmul::{Packed, Target, View};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{cut, take};
 use crate::ops::residual::Parameter;
@@ -87,14 +87,41 @@ impl SeparateHeads {
         self.scores([head.index, map], (sums, head.kv_step))
     }
 
-    /// Writes the scores of a map, at and below the diagonal.
-    pub fn products(&self, head: &DocumentHead, map: usize, qkv: &[f32], scores: &mut [f32]) {
-        let [q, k, _] = head.views(qkv, map);
-        let (k, bias) = match &self.positions {
-            None => (k, None),
-            Some(table) => (table.keys(), Some(table.bias(head.keys))),
-        };
-        head.products([q, k], Target::biased(scores, step(head.keys), bias));
+    /// The keys of a map, or what takes their place.
+    fn keys<'a>(&'a self, head: &DocumentHead, map: usize, qkv: &'a [f32]) -> View<'a> {
+        let keys = || head.views(qkv, map)[KEYS];
+        self.positions
+            .as_ref()
+            .map_or_else(keys, PositionTable::keys)
+    }
+
+    /// The keys of each map, transposed, for the products of all parts of a head.
+    pub fn transposed_keys<'a>(&'a self, head: &DocumentHead, qkv: &'a [f32]) -> Vec<Packed<'a>> {
+        let width = head.layout.compared();
+        let of_map = |map| head.packed_transpose(self.keys(head, map, qkv), width);
+        (0..head.layout.maps()).map(of_map).collect()
+    }
+
+    /// Writes the scores of a map, at and below the diagonal, given its keys, transposed.
+    pub fn products(
+        &self,
+        head: &DocumentHead,
+        (map, keys): (usize, &Packed<'_>),
+        qkv: &[f32],
+        scores: &mut [f32],
+    ) {
+        let [q, ..] = head.views(qkv, map);
+        let bias = (self.positions.as_ref()).map(|table| table.bias(keys.columns()));
+        head.products(q, keys, Target::biased(scores, step(head.keys), bias));
+    }
+
+    /// The maps of a head or a part of one, and what else their backward pass needs.
+    fn maps(&self, part: &DocumentHead, keys: &[Packed<'_>], qkv: &[f32], maps: &mut [f32]) {
+        let maps = maps.chunks_exact_mut(part.saved_len());
+        for (map, (keys, kept)) in keys.iter().zip(maps).enumerate() {
+            self.products(part, (map, keys), qkv, kept);
+            self.scores_to_weights(part, map, qkv, kept);
+        }
     }
 
     /// From scores to the weights of a map, in place.
@@ -124,15 +151,25 @@ impl SeparateHeads {
         }
     }
 
-    /// Lengths of what is kept: the map, a second one, what the delta rule keeps, and the output before its norm.
-    fn lengths(head: &DocumentHead) -> [usize; 4] {
-        let (layout, of_map) = (&head.layout, head.saved_len());
+    /// Number of elements of a head's maps, or of those of a part.
+    fn maps_len(head: &DocumentHead) -> usize {
+        head.layout.maps() * head.saved_len()
+    }
+
+    /// Lengths of what is kept: the maps, what the delta rule keeps, and the output before its norm.
+    fn lengths(head: &DocumentHead) -> [usize; 3] {
+        let layout = &head.layout;
+        let of_maps = if head.is_kept() {
+            Self::maps_len(head)
+        } else {
+            0
+        };
         let of_delta = match layout.delta {
             true => delta::kept_len(head),
             false => 0,
         };
         let of_norm = usize::from(layout.has_norm()) * head.queries * layout.head_dim;
-        [of_map, (layout.maps() - 1) * of_map, of_delta, of_norm]
+        [of_maps, of_delta, of_norm]
     }
 
     /// What is learned: sinks, relative positions, λ, the gain of the norm, and keys of positions with their bias.
@@ -180,17 +217,24 @@ impl SeparateHeads {
         }
     }
 
-    /// The gradients of queries and keys, given that of the scores of a map.
+    /// The keys of each map, for the backward pass of the products of all parts of a head.
+    pub fn packed_keys<'a>(&'a self, head: &DocumentHead, qkv: &'a [f32]) -> Vec<Packed<'a>> {
+        let width = head.layout.compared();
+        let of_map = |map| head.packed(self.keys(head, map, qkv), width);
+        (0..head.layout.maps()).map(of_map).collect()
+    }
+
+    /// The gradients of queries and keys, given the keys and the gradient of the scores of a map.
     pub fn products_backward(
         &self,
         head: &DocumentHead,
-        (map, qkv, dscores): (usize, &[f32], &[f32]),
+        (map, keys): (usize, &Packed<'_>),
+        (qkv, dscores): (&[f32], &[f32]),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let [q, k, _] = head.views(qkv, map);
-        let k = self.positions.as_ref().map_or(k, PositionTable::keys);
-        head.queries_gradient(dscores, k, head.gradient(QUERIES, map, dqkv));
+        let [q, ..] = head.views(qkv, map);
+        head.queries_gradient(dscores, keys, head.gradient(QUERIES, map, dqkv));
         let [.., of_table, of_bias] = self.split(of_parameters);
         match &self.positions {
             None => head.keys_gradient(dscores, q, head.gradient(KEYS, map, dqkv)),
@@ -245,25 +289,30 @@ impl SeparateHeads {
         (out, step): (&mut [f32], usize),
     ) {
         let (layout, width) = (&head.layout, head.layout.head_dim);
-        let [first, second, of_delta, weighted] = cut(Self::lengths(head), kept);
-        let maps = [&mut *first, &mut *second].into_iter().enumerate();
-        for (map, kept) in maps.take(layout.maps()) {
-            self.products(head, map, qkv, kept);
-            self.scores_to_weights(head, map, qkv, kept);
-        }
+        let [kept, of_delta, weighted] = cut(Self::lengths(head), kept);
         if layout.delta {
             self.correction(head, qkv).forward(of_delta);
         }
-        let values = Self::values(head, qkv, of_delta);
-        let difference = self.difference(first, second);
-        let weights = difference.as_deref().unwrap_or(first);
-        if !layout.has_norm() {
-            return head.apply_weights(weights, values, Target::set(out, step));
-        }
-        head.apply_weights(weights, values, Target::set(weighted, width));
-        for (row, out) in weighted.chunks_exact(width).zip(out.chunks_mut(step)) {
-            out[..width].copy_from_slice(row);
-            self.norm(&mut out[..width]);
+        let keys = self.transposed_keys(head, qkv);
+        let values = head.packed(Self::values(head, qkv, of_delta), width);
+        for part in head.parts() {
+            let mut not_kept = not_kept(&part, kept.len());
+            let maps = not_kept.as_deref_mut().unwrap_or(kept);
+            self.maps(&part, &keys, qkv, maps);
+            let (first, second) = maps.split_at(part.saved_len());
+            let difference = self.difference(first, second);
+            let weights = difference.as_deref().unwrap_or(first);
+            let out = &mut out[part.first_key * step..];
+            if !layout.has_norm() {
+                part.apply_weights(weights, &values, Target::set(out, step));
+                continue;
+            }
+            let weighted = &mut weighted[part.rows(width)];
+            part.apply_weights(weights, &values, Target::set(weighted, width));
+            for (row, out) in weighted.chunks_exact(width).zip(out.chunks_mut(step)) {
+                out[..width].copy_from_slice(row);
+                self.norm(&mut out[..width]);
+            }
         }
     }
 
@@ -278,39 +327,62 @@ impl SeparateHeads {
         of_parameters: &mut [f32],
     ) {
         let (delta, width) = (head.layout.delta, head.layout.head_dim);
-        let [of_map, of_second, of_delta, _] = Self::lengths(head);
-        let (first, rest) = kept.split_at(of_map);
-        let (second, rest) = rest.split_at(of_second);
+        let [of_maps, of_delta, _] = Self::lengths(head);
+        let (kept, rest) = kept.split_at(of_maps);
         let (of_delta, weighted) = rest.split_at(of_delta);
-        let dweighted = self.norm_backward(weighted, (dout, step), of_parameters);
-        let dout = match &dweighted {
-            Some(dweighted) => View::rows(dweighted, width),
-            None => View::rows(dout, step),
+        let keys = self.packed_keys(head, qkv);
+        let transposed = match head.is_kept() {
+            true => vec![],
+            false => self.transposed_keys(head, qkv),
         };
-        let values = Self::values(head, qkv, of_delta);
-        let mut dcorrected = Scratch::new(if delta { head.keys * width } else { 0 });
-        let target = match delta {
-            true => Target::set(&mut dcorrected, width),
-            false => head.gradient(VALUES, 0, dqkv),
-        };
-        let difference = self.difference(first, second);
-        let weights = difference.as_deref().unwrap_or(first);
-        let dfirst = head.apply_weights_backward(weights, values, dout, target);
-        let dsecond = self.difference.as_ref().map(|of| {
-            let [_, _, of_vectors, ..] = self.split(of_parameters);
-            of.backward(head, second, &dfirst, of_vectors)
-        });
-        let maps = [first, second].into_iter().zip([Some(dfirst), dsecond]);
-        for (map, (kept, d)) in maps.enumerate() {
-            let Some(mut d) = d else { continue };
-            self.map_backward(head, (map, qkv, kept), &mut d, dqkv, of_parameters);
-            self.products_backward(head, (map, qkv, &d), dqkv, of_parameters);
+        let values = head.packed_transpose(Self::values(head, qkv, of_delta), width);
+        let mut dcorrected = Scratch::zeros(if delta { head.keys * width } else { 0 });
+        if !head.is_kept() && !head.accumulate_kv {
+            head.clear_gradients(dqkv);
+        }
+        for part in head.parts() {
+            let recomputed = not_kept(&part, kept.len()).map(|mut maps| {
+                self.maps(&part, &transposed, qkv, &mut maps);
+                maps
+            });
+            let maps = recomputed.as_deref().unwrap_or(kept);
+            let (first, second) = maps.split_at(part.saved_len());
+            let dout = &dout[part.first_key * step..];
+            let weighted = weighted.get(part.rows(width)).unwrap_or_default();
+            let dweighted = self.norm_backward(weighted, (dout, step), of_parameters);
+            let dout = match &dweighted {
+                Some(dweighted) => View::rows(dweighted, width),
+                None => View::rows(dout, step),
+            };
+            let target = match delta {
+                true => Target::set(&mut dcorrected, width).adding(!head.is_kept()),
+                false => part.gradient(VALUES, 0, dqkv),
+            };
+            let difference = self.difference(first, second);
+            let weights = difference.as_deref().unwrap_or(first);
+            let dfirst = part.apply_weights_backward(weights, &values, dout, target);
+            let dsecond = self.difference.as_ref().map(|of| {
+                let [_, _, of_vectors, ..] = self.split(of_parameters);
+                of.backward(&part, second, &dfirst, of_vectors)
+            });
+            let maps = [first, second].into_iter().zip([Some(dfirst), dsecond]);
+            for (map, ((kept, d), keys)) in maps.zip(&keys).enumerate() {
+                let Some(mut d) = d else { continue };
+                self.map_backward(&part, (map, qkv, kept), &mut d, dqkv, of_parameters);
+                let (keys, d) = ((map, keys), (qkv, &*d));
+                self.products_backward(&part, keys, d, dqkv, of_parameters);
+            }
         }
         if delta {
             let correction = self.correction(head, qkv);
             correction.backward(of_delta, &mut dcorrected, dqkv);
         }
     }
+}
+
+/// Room for the maps of a part, unless the head's maps are kept.
+fn not_kept(part: &DocumentHead, kept: usize) -> Option<Scratch> {
+    (kept == 0).then(|| Scratch::new(SeparateHeads::maps_len(part)))
 }
 
 /// Heads that are computed one after another.

@@ -161,7 +161,8 @@ impl DocumentAttention for TalkingHeads {
         let [scores, maps, mixed] = cut(lengths.map(|length| length * heads.len()), kept);
         let [cells, of_map, _] = lengths;
         for (head, scores) in heads.iter().zip(scores.chunks_exact_mut(cells)) {
-            self.heads.products(head, 0, qkv, scores);
+            let keys = &self.heads.transposed_keys(head, qkv)[0];
+            self.heads.products(head, (0, keys), qkv, scores);
             head.hide(scores);
         }
         mix_heads(host(&self.weights.before), scores, maps);
@@ -170,9 +171,10 @@ impl DocumentAttention for TalkingHeads {
         }
         mix_heads(host(&self.weights.after), maps, mixed);
         for (head, weights) in heads.iter().zip(mixed.chunks_exact(cells)) {
-            let [.., values] = head.views(qkv, 0);
-            let out = &mut out[head.index * head.layout.head_dim..];
-            head.apply_weights(weights, values, Target::set(out, of_out));
+            let width = head.layout.head_dim;
+            let values = head.packed(head.views(qkv, 0)[VALUES], width);
+            let out = &mut out[head.index * width..];
+            head.apply_weights(weights, &values, Target::set(out, of_out));
         }
     }
 
@@ -189,9 +191,11 @@ impl DocumentAttention for TalkingHeads {
         let [of_standard, of_before, of_after] = cut([of_standard, count, count], of_parameters);
         let [scores, maps, mixed] = Self::split(&heads[0], kept);
         let dmixed = heads.iter().zip(mixed).map(|(head, weights)| {
-            let ([.., values], dvalues) = (head.views(qkv, 0), head.gradient(VALUES, 0, dqkv));
-            let dout = View::rows(&dout[head.index * head.layout.head_dim..], of_out);
-            let mut d = head.apply_weights_backward(weights, values, dout, dvalues);
+            let width = head.layout.head_dim;
+            let values = head.packed_transpose(head.views(qkv, 0)[VALUES], width);
+            let dvalues = head.gradient(VALUES, 0, dqkv);
+            let dout = View::rows(&dout[head.index * width..], of_out);
+            let mut d = head.apply_weights_backward(weights, &values, dout, dvalues);
             head.hide(&mut d);
             d
         });
@@ -204,8 +208,8 @@ impl DocumentAttention for TalkingHeads {
         }
         let dscores = mix_backward(host(&self.weights.before), &scores, &dmaps, of_before);
         for (head, d) in heads.iter().zip(dscores) {
-            let scores = (0, qkv, &*d);
-            (self.heads).products_backward(head, scores, dqkv, of_standard);
+            let keys = &self.heads.packed_keys(head, qkv)[0];
+            (self.heads).products_backward(head, (0, keys), (qkv, &*d), dqkv, of_standard);
         }
     }
 

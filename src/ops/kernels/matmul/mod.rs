@@ -42,12 +42,24 @@ pub const PANEL: usize = 32;
 pub enum Part {
     /// All of it.
     Whole,
-    /// Only the result at and below its diagonal is needed; above it may hold anything.
-    LowerResult,
-    /// The left factor has zeros above its diagonal.
-    LowerLeft,
-    /// The left factor has zeros below its diagonal.
-    UpperLeft,
+    /// Only the result at and below a diagonal is needed, which starts at this column of the first row; above it may hold
+    /// anything. Columns that no row needs are not written.
+    LowerResult(usize),
+    /// The left factor has zeros above such a diagonal; columns where all rows have zeros are not read.
+    LowerLeft(usize),
+    /// The left factor is the transpose of such a matrix.
+    UpperLeft(usize),
+}
+
+impl Part {
+    /// The terms of the sums of `rows` rows from the first on, and the columns of the result, that count.
+    fn limit(self, rows: usize, depth: usize, columns: usize) -> (usize, usize) {
+        match self {
+            Self::Whole | Self::UpperLeft(_) => (depth, columns),
+            Self::LowerResult(diagonal) => (depth, columns.min(diagonal + rows)),
+            Self::LowerLeft(diagonal) => (depth.min(diagonal + rows), columns),
+        }
+    }
 }
 
 /// The destination of a product: `out[row * step + column]`.
@@ -103,13 +115,13 @@ pub fn multiply(
     part: Part,
     target: Target<'_>,
 ) {
-    let (depth, columns) = (right.depth, right.columns);
+    let (depth, columns) = part.limit(rows, right.depth, right.columns);
     if rows == 0 || columns == 0 {
         return;
     }
     target.assert_holds(rows, columns);
     assert!(
-        target.bias.is_none_or(|bias| bias.len() == columns),
+        target.bias.is_none_or(|bias| bias.len() == right.columns),
         "a bias of another width"
     );
     if depth > 0 {
@@ -117,47 +129,43 @@ pub fn multiply(
     }
     #[cfg(target_arch = "x86_64")]
     if let Layout::Panels(kernel, panels) = &right.layout {
+        let length = panel_length(*kernel, right.depth);
+        assert_eq!(panels.len(), right.columns.div_ceil(PANEL) * length);
         return multiply_by_panels(
             *kernel,
             (rows, depth, columns),
             left,
-            panels,
+            (panels, length),
             scale,
             part,
             target,
         );
     }
-    multiply_with_crate(rows, left, right, scale, target);
+    multiply_with_crate((rows, depth, columns), left, right, scale, target);
 }
 
-/// [`multiply`] by a factor in panels; `left` and `target` hold all elements.
+/// [`multiply`] by a factor in panels of a length; `left` and `target` hold all elements.
 #[cfg(target_arch = "x86_64")]
 fn multiply_by_panels(
     kernel: Kernel,
     (rows, depth, columns): (usize, usize, usize),
     left: View<'_>,
-    panels: &[f32],
+    (panels, panel_step): (&[f32], usize),
     scale: f32,
     part: Part,
     target: Target<'_>,
 ) {
-    let panel_length = panel_length(kernel, depth);
-    assert_eq!(panels.len(), columns.div_ceil(PANEL) * panel_length);
     let mut left = Left::new(kernel, left, depth);
     // Some rows against all panels: the rows stay in the L1 cache, and the panels are contiguous in
     // memory.
     for row in (0..rows).step_by(kernel.rows()) {
         let height = kernel.rows().min(rows - row);
-        let terms = match part {
-            Part::Whole | Part::LowerResult => 0..depth,
-            Part::LowerLeft => 0..depth.min(row + height),
-            Part::UpperLeft => row.min(depth)..depth,
+        let (end, needed) = part.limit(row + height, depth, columns);
+        let start = match part {
+            Part::UpperLeft(diagonal) => row.saturating_sub(diagonal).min(depth),
+            _ => 0,
         };
-        let needed = match part {
-            Part::LowerResult => columns.min(row + height),
-            _ => columns,
-        };
-        let strip = left.strip(row..row + height, terms);
+        let strip = left.strip(row..row + height, start..end);
         let rows = Rows {
             rows: height,
             columns: columns.min(needed.next_multiple_of(PANEL)),
@@ -166,7 +174,7 @@ fn multiply_by_panels(
             left_step: strip.step,
             by_columns: strip.by_columns,
             panels: panels.as_ptr().wrapping_add(strip.words.start * PANEL),
-            panel_step: panel_length,
+            panel_step,
             scale,
             bias: target.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
             add: target.add,
@@ -183,13 +191,12 @@ fn multiply_by_panels(
 
 /// [`multiply`] with the crate `gemm`, which computes all parts; `left` and `target` hold all elements.
 fn multiply_with_crate(
-    rows: usize,
+    (rows, depth, columns): (usize, usize, usize),
     left: View<'_>,
     right: &Packed<'_>,
     scale: f32,
     target: Target<'_>,
 ) {
-    let (depth, columns) = (right.depth, right.columns);
     target.assert_holds(rows, columns);
     let Target {
         out,
@@ -202,8 +209,11 @@ fn multiply_with_crate(
     }
     if let Some(bias) = bias {
         out.chunks_mut(step).take(rows).for_each(|row| match add {
-            true => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
-            false => row[..columns].copy_from_slice(bias),
+            true => row[..columns]
+                .iter_mut()
+                .zip(bias)
+                .for_each(|(y, b)| *y += b),
+            false => row[..columns].copy_from_slice(&bias[..columns]),
         });
     }
     let add = add || bias.is_some();
@@ -215,7 +225,7 @@ fn multiply_with_crate(
         return;
     }
     let right = match &right.layout {
-        Layout::Rows(rows) => View::rows(rows, columns),
+        Layout::Rows(rows) => View::rows(rows, right.columns),
         Layout::Elsewhere(view) => *view,
         #[cfg(target_arch = "x86_64")]
         Layout::Panels(..) => unreachable!("panels are for the kernel"),

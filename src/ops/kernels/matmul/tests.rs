@@ -125,13 +125,13 @@ fn parts_leave_out_nothing_but_zeros() {
 }
 
 fn check_parts_leave_out_nothing_but_zeros() {
-    for n in [1, 13, 14, 15, 31, 33, 64, 100] {
+    for n in [1usize, 13, 14, 15, 31, 33, 64, 100] {
         let (full, v) = (numbers(n * n, 1), numbers(n * 40, 2));
         let lower: Vec<f32> = (0..n * n)
             .map(|i| if i % n <= i / n { full[i] } else { 0.0 })
             .collect();
         let packed = Packed::of_input(View::rows(&v, 40), n, 40);
-        let run = |left: View<'_>, part: Part| {
+        let run_lower = |left: View<'_>, part: Part| {
             let mut out = vec![f32::NAN; n * 40];
             multiply(n, left, &packed, 1.0, part, Target::set(&mut out, 40));
             out
@@ -139,11 +139,17 @@ fn check_parts_leave_out_nothing_but_zeros() {
         let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
         let (rows, columns) = (View::rows(&lower, n), View::rows(&lower, n).t());
         assert!(
-            close(&run(rows, Part::LowerLeft), &run(rows, Part::Whole)),
+            close(
+                &run_lower(rows, Part::LowerLeft(0)),
+                &run_lower(rows, Part::Whole)
+            ),
             "{n}"
         );
         assert!(
-            close(&run(columns, Part::UpperLeft), &run(columns, Part::Whole)),
+            close(
+                &run_lower(columns, Part::UpperLeft(0)),
+                &run_lower(columns, Part::Whole)
+            ),
             "{n}"
         );
 
@@ -160,12 +166,56 @@ fn check_parts_leave_out_nothing_but_zeros() {
             );
             out
         };
-        let (some, all) = (run(Part::LowerResult), run(Part::Whole));
+        let (some, all) = (run(Part::LowerResult(0)), run(Part::Whole));
         for r in 0..n {
             assert_eq!(
                 some[r * n..=r * n + r],
                 all[r * n..=r * n + r],
                 "{n}: row {r}"
+            );
+        }
+
+        // The last rows alone, which end before the last column of the factors.
+        let (first, width) = (n / 3, n - n / 4);
+        let last = width.saturating_sub(first);
+        let cut = |from: &[f32]| -> Vec<f32> {
+            let rows = from[first * n..].chunks(n).take(last);
+            rows.flat_map(|row| row[..width].to_vec()).collect()
+        };
+        let mut out = vec![f32::NAN; last * width];
+        let target = Target::set(&mut out, width);
+        let left = View::rows(&full[first * n..], n);
+        multiply(last, left, &square, 1.0, Part::LowerResult(first), target);
+        let wanted = cut(&all);
+        for r in 0..last {
+            let seen = r * width..=r * width + first + r;
+            assert_eq!(out[seen.clone()], wanted[seen], "{n}: row {r}");
+        }
+        let lower_part = cut(&lower);
+        let mut out = vec![f32::NAN; last * 40];
+        let target = Target::set(&mut out, 40);
+        let left = View::rows(&lower_part, width);
+        multiply(last, left, &packed, 1.0, Part::LowerLeft(first), target);
+        let wanted = &run_lower(rows, Part::Whole)[first * 40..][..last * 40];
+        assert!(close(&out, wanted), "{n}");
+        let transposed = Packed::of_input(View::rows(&v, 40), last, 40);
+        let run = |part: Part| {
+            let mut out = vec![f32::NAN; width * 40];
+            let left = View::rows(&lower_part, width).t();
+            multiply(
+                width,
+                left,
+                &transposed,
+                1.0,
+                part,
+                Target::set(&mut out, 40),
+            );
+            out
+        };
+        if last > 0 {
+            assert!(
+                close(&run(Part::UpperLeft(first)), &run(Part::Whole)),
+                "{n}"
             );
         }
     }
