@@ -15,7 +15,7 @@ use crate::ops::kernels::shards::cut;
 const MOST_KEPT: usize = if cfg!(test) { 8 } else { 256 };
 
 /// Queries per part of a longer document: their attention weights stay in a core's cache.
-const PART_QUERIES: usize = if cfg!(test) { 5 } else { 56 };
+const PART_QUERIES: usize = if cfg!(test) { 5 } else { 28 };
 
 /// Row stride of the attention weights over `keys` keys: whole vectors.
 pub fn step(keys: usize) -> usize {
