@@ -5,7 +5,8 @@
 
 From 4 layers, width 256, context 256 and batch size 32, one axis varies at a time: width, 64 to 768; context, 128 to
 2,048, at a constant 8,192 tokens per batch; batch size, 8 to 512 documents of 64 tokens, at widths 64 and 256. Each
-point is `attnlab bench` of a language model on random text, with one thread and with all, in interleaved rounds.
+point is `attnlab bench` of a language model on random text, with one thread and with all, in interleaved rounds; STEPS
+is the number of steps of a long step, and small models take more.
 OUT/grid.csv has the medians; OUT/grid.svg and .png plot them, which needs matplotlib.
 Shapes are compiled into the program first, a few seconds each. Never part of CI.
 """
@@ -72,17 +73,23 @@ def threads_to_try():
     return sorted({1, len(os.sched_getaffinity(0))})
 
 
+def steps_of(cell, steps):
+    """More steps where they are short, up to 60 times as many."""
+    work = lambda cell: cell["batch"] * cell["context"] * cell["embed"] ** 2
+    return steps * max(1, min(60, work(BASE) // work(cell)))
+
+
 def experiment(cell, steps):
     """A cell's experiment file, with enough documents for every step."""
-    documents = cell["batch"] * (steps + 8)
+    documents = cell["batch"] * (steps_of(cell, steps) + 8)
     return EXPERIMENT.format(**cell, heads=cell["embed"] // 32, hidden=4 * cell["embed"], documents=documents)
 
 
 def measure(arguments, folder, axis, cell, threads):
     """One cell's row, in a single round."""
     file = folder / "{embed}-{context}-{batch}.toml".format(**cell)
-    command = [arguments.program, "bench", str(file), "--data", str(folder), "--steps", str(arguments.steps), "--json"]
-    command += ["--threads", str(threads), "--precision", arguments.precision]
+    command = [arguments.program, "bench", str(file), "--data", str(folder), "--json"]
+    command += ["--steps", str(steps_of(cell, arguments.steps)), "--threads", str(threads), "--precision", arguments.precision]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr)

@@ -11,10 +11,11 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
 
 /// The longest document, in queries, whose attention weights are kept for the backward pass, which computes those of
-/// longer ones again. So memory does not grow with the square of the length. Tests have short documents, and should do both.
-const MOST_KEPT: usize = if cfg!(test) { 8 } else { 256 };
+/// longer ones again. So memory does not grow with the square of the length.
+pub const MOST_KEPT: usize = 256;
 
-/// Queries per part of a longer document: their attention weights stay in a core's cache.
+/// Queries per part of a longer document: their attention weights stay in a core's cache. Tests have short documents, and
+/// should do both.
 const PART_QUERIES: usize = if cfg!(test) { 5 } else { 28 };
 
 /// Row stride of the attention weights over `keys` keys: whole vectors.
@@ -69,7 +70,7 @@ pub struct DocumentHead {
 impl DocumentHead {
     /// Whether its attention weights are kept for the backward pass.
     pub fn is_kept(&self) -> bool {
-        self.queries <= MOST_KEPT
+        self.queries <= if cfg!(test) { 8 } else { MOST_KEPT }
     }
 
     /// Itself if its attention weights are kept, otherwise its parts.

@@ -43,6 +43,7 @@ use crate::data::ragged::Ragged;
 pub use cross::NormedStream;
 pub use differential::DifferenceWeights;
 pub use gate::Gate;
+pub use heads::MOST_KEPT;
 pub use maps::{cross_maps, maps};
 pub use qk_norm::{FIRST_SCALE, QkNorm, QkNormWeights};
 pub use relative::BUCKETS;
