@@ -61,7 +61,8 @@ pub struct Settings {
     #[serde(default)]
     pub device: DeviceKind,
     /// How linear layers round their inputs; accumulation, weights, norms and attention stay in f32. `"bf16"` keeps 8
-    /// of 24 significant bits and needs AVX512_BF16 (AMD Zen 4, Intel Sapphire Rapids and later) or tensor cores.
+    /// of 24 significant bits and needs AVX512_BF16 (AMD Zen 4, Intel Sapphire Rapids and later) or tensor cores;
+    /// on the assignment's vanilla model the loss of steps 101 to 200 was 0.013 to 0.020 nats higher than in f32.
     /// `"tf32"` (11 bits) and `"tf32x3"` (22 bits, three times the work) need CUDA: with `device = "auto"` and no GPU
     /// they fall back to f32. Default: `"f32"`.
     #[serde(default, skip_serializing_if = "Precision::is_whole")]
