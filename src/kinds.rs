@@ -259,6 +259,14 @@ impl BrokenRule {
 /// An entry of a list, written as its name.
 pub struct Named<T: Listed>(pub &'static T);
 
+#[cfg(test)]
+impl<T: Listed> Named<T> {
+    /// The entry of that name, which is there.
+    pub fn of(name: &str) -> Self {
+        Self(T::named(name).expect("it is listed"))
+    }
+}
+
 impl<T: Listed> Clone for Named<T> {
     fn clone(&self) -> Self {
         *self

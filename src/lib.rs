@@ -29,7 +29,7 @@
 //! | [`kinds`] | tables whose `kind` says which further keys they have; [`data::KINDS`] and [`plot::KINDS`] list the kinds, each a module of its own |
 //! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::each`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on, and the [`metrics::artefacts`] that it makes |
 //! | [`data`] | the kinds of data (made-up biographies, the assignment's corpus, your own text, made tasks), what a token is, [`data::objectives`], ragged batches; [`data::fetch`] |
-//! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function, [`train::schedule`]; the model applies it in `ops::adamw` |
+//! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function, [`train::schedule`]; the model applies it in `ops::optimiser` |
 //! | [`model`] | [`model::Trainable`], its only interface; behind it `gpt.rs`, blocks, the layouts of attention, weights |
 //! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::decoding` is the interface of incremental decoding (`ops::attention::kv_cache` is the KV cache); `ops::cuda` (built with that feature) is the GPU itself |
 //! | [`eval`] | batched decoding, scores of held-out data, [`eval::measures`] of both, where heads look, scores of text |

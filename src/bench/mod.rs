@@ -60,7 +60,7 @@ pub fn measure(
     let settings = &experiment.points[0].settings;
     let settings = settings.needed(&experiment.name, "training step to measure")?;
     registry::check(settings.placement())?;
-    let corpus = &settings.data.open(data)?;
+    let corpus = &settings.open(data)?;
     let bench = Bench {
         experiment,
         settings,

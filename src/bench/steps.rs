@@ -2,7 +2,7 @@
 
 use crate::config::schema::{DeviceKind, Settings, Training};
 use crate::data::ragged::Ragged;
-use crate::data::{Corpus, Split, batches};
+use crate::data::{Corpus, batches};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::steps::TrainingStage;
 use crate::model::{Start, registry};
@@ -44,7 +44,7 @@ pub fn time(
         return Err(error.help("name an experiment that has one"));
     };
     let context = settings.model.context;
-    let task = spec.task(corpus, Split::Train, &settings.model, start.seed)?;
+    let task = settings.pretraining(spec, corpus, start.seed)?;
     let warm_up = match registry::device(settings.device) {
         DeviceKind::Cuda => WARM_UP_ON_A_GPU,
         _ => WARM_UP,

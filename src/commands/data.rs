@@ -3,10 +3,10 @@
 use super::{count, print, thousands};
 use crate::cli::{DataArgs, ExperimentArgs};
 use crate::config;
-use crate::config::schema::{Settings, default_excerpt};
+use crate::config::schema::Settings;
 use crate::data::directory::data_directory;
 use crate::data::fetch::fetch_cs224n;
-use crate::data::objectives::{Answering, Objective, ObjectiveSettings};
+use crate::data::objectives::{Answering, Objective};
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Corpus, Split, Task};
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     let experiment = config::load(&args.file, &args.overrides())?;
     let point = &experiment.points[0];
     let settings = point.settings.needed(args.file.display(), "data to show")?;
-    let corpus = settings.data.open(data.directory.as_deref())?;
+    let corpus = settings.open(data.directory.as_deref())?;
     for line in described(&corpus) {
         print(line)?;
     }
@@ -122,25 +122,15 @@ fn objectives(
     settings: &Settings,
     seed: u64,
 ) -> Result<Vec<(&'static str, Box<dyn Task>)>> {
-    let model = &settings.model;
-    let (all, shown) = match &settings.pretrain {
+    let all = match &settings.pretrain {
         Some(spec) => {
             let mixed = spec.mix.iter().map(|one| one.objective);
-            let all = [spec.objective].into_iter().chain(mixed).collect();
-            (all, spec.objective_settings(Split::Train, model, seed))
+            [spec.objective].into_iter().chain(mixed).collect()
         }
         None if corpus.documents.is_empty() => return Ok(vec![]),
-        None => {
-            let shown = ObjectiveSettings {
-                longest_excerpt: default_excerpt(model.context),
-                terminated: true,
-                context: model.longest_document(),
-                seed,
-                split: Split::Train,
-            };
-            (vec![Named(&Objective::all()[0])], shown)
-        }
+        None => vec![Named(&Objective::all()[0])],
     };
+    let shown = settings.objective_settings(Split::Train, seed);
     let task = |one: Named<Objective>| Ok((one.0.name(), one.0.task(corpus, shown)?));
     all.into_iter().map(task).collect()
 }

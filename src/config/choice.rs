@@ -9,6 +9,7 @@ use super::point::{Point, decides};
 use super::schema::{ExperimentHeader, Labels, Settings, ValidateSpec};
 use super::sweep::{PointValues, overlap};
 use super::wording;
+use crate::data::Split;
 use crate::kinds::Listed as _;
 
 /// The key of a choice.
@@ -25,6 +26,8 @@ const UNJUDGED: [(&str, &str); 4] = [
 /// What is chosen, and among which points.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
+    /// The split whose validations decide.
+    pub split: Split,
     /// The keys whose values are chosen.
     pub keys: Vec<String>,
     /// Every point is a candidate in exactly one of them; in the order of the first candidates.
@@ -52,7 +55,7 @@ impl Choice {
         let Some(text) = &header.choose else {
             return Ok(None);
         };
-        let keys = keys(text, &sweep[0])?;
+        let (keys, split) = keys(text, &sweep[0])?;
         let mut groups: Vec<(PointValues, Vec<usize>)> = vec![];
         let mut known = BTreeMap::new();
         for (i, point) in sweep.iter().enumerate() {
@@ -76,7 +79,11 @@ impl Choice {
         let labels = labels(&header.labels, &shared, experiment);
         let group = |(label, points)| Candidates { label, points };
         let groups = labels.into_iter().zip(points).map(group).collect();
-        Ok(Some(Self { keys, groups }))
+        Ok(Some(Self {
+            split,
+            keys,
+            groups,
+        }))
     }
 
     /// What is wrong with the choice, given all points.
@@ -112,19 +119,32 @@ impl Choice {
                 "set one `pretrain.validate.measure` for all of them",
             );
         }
-        let evaluated = validated_points
-            .iter()
-            .filter_map(|one| one.0.evaluate.as_ref());
-        match evaluated
-            .into_iter()
-            .any(|spec| spec.split == ValidateSpec::SPLIT)
-        {
-            true => wrong(
-                "`choose` selects on the dev split, so that a score reported on it would be biased"
-                    .to_owned(),
-                "set `evaluate.split` = \"test\"",
-            ),
-            false => vec![],
+        let other = |(settings, spec): &(&Settings, &ValidateSpec)| {
+            let split = settings.validation_split(spec);
+            (split != self.split).then_some(split)
+        };
+        if let Some(split) = validated_points.iter().find_map(other) {
+            let (said, split) = (self.split.name(), split.name());
+            let message =
+                format!("`choose` selects \"by {said}\", but validations score the {split} split");
+            return wrong(message, &format!("end it with \"by {split}\""));
+        }
+        let is_biased = |(settings, spec): &&(&Settings, &ValidateSpec)| {
+            let evaluate = settings.evaluate.as_ref();
+            evaluate.is_some_and(|one| one.split == settings.validation_split(spec))
+        };
+        match validated_points.iter().find(is_biased) {
+            Some((settings, spec)) => {
+                let (split, other) = match settings.validation_split(spec) {
+                    Split::Dev => ("dev", "test"),
+                    other => (other.name(), "dev"),
+                };
+                let message = format!(
+                    "`choose` selects on the {split} split, so that a score reported on it would be biased"
+                );
+                wrong(message, &format!("set `evaluate.split` = {other:?}"))
+            }
+            None => vec![],
         }
     }
 }
@@ -138,13 +158,16 @@ fn validated(settings: &Settings) -> Option<(&Settings, &ValidateSpec)> {
     Some((settings, pretrain.validate.as_ref()?))
 }
 
-/// The keys of `best of KEY, KEY by dev`, each whole or the end of one, as the sweep has them.
-fn keys(text: &str, point: &PointValues) -> Result<Vec<String>, Fault> {
+/// The keys and the split of `best of KEY, KEY by dev`, each key whole or the end of one, as the sweep has them.
+fn keys(text: &str, point: &PointValues) -> Result<(Vec<String>, Split), Fault> {
     let wrong = |message: String| Fault::at_key(&[CHOOSE], message);
     let written = text.trim().strip_prefix("best of ");
-    let Some(written) = written.and_then(|rest| rest.strip_suffix(" by dev")) else {
+    let splits = [(" by dev", Split::Dev), (" by validate", Split::Validate)];
+    let ends = |(end, split)| Some((written?.strip_suffix(end)?, split));
+    let Some((written, split)) = splits.into_iter().find_map(ends) else {
         let message = format!("`choose` = {text:?} is not a choice");
-        let help = "write \"best of KEY by dev\", with a key of the sweep or several with commas between them";
+        let help = "write \"best of KEY by dev\", with a key of the sweep or several with commas between them; \
+                    validations that ask questions choose \"by validate\"";
         return Err(wrong(message).help(help));
     };
     let swept: Vec<&str> = point.values.iter().map(|one| one.key.as_str()).collect();
@@ -179,7 +202,7 @@ fn keys(text: &str, point: &PointValues) -> Result<Vec<String>, Fault> {
             found.push(key);
         }
     }
-    Ok(found)
+    Ok((found, split))
 }
 
 /// What the sweep sets at a point besides the keys of the choice and what others reported. A draw whose every value is

@@ -78,6 +78,8 @@ pub enum Split {
     Dev,
     /// Held-out questions for the end, which need not have answers.
     Test,
+    /// Training questions that are kept out of training, so that choices need not be made on the dev split.
+    Validate,
 }
 
 impl Split {
@@ -87,6 +89,7 @@ impl Split {
             Self::Train => "train",
             Self::Dev => "dev",
             Self::Test => "test",
+            Self::Validate => "validate",
         }
     }
 }
@@ -110,6 +113,14 @@ impl Question {
     }
 }
 
+/// How many of the training questions are kept out of training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KeptOut {
+    Count(usize),
+    /// A part of them, from 0 to 1.
+    Share(f64),
+}
+
 /// What a kind of data offers: documents to learn from, questions about them, or the examples of a made task.
 pub struct Corpus {
     pub vocabulary: Vocabulary,
@@ -119,6 +130,8 @@ pub struct Corpus {
     pub held_out: [Arc<Documents>; 2],
     /// Training questions, all with an answer.
     pub train: Vec<Question>,
+    /// Those that were [kept out](Corpus::keep_out) of training, all with an answer.
+    pub validate: Vec<Question>,
     /// Held-out questions, all with an answer.
     pub dev: Vec<Question>,
     /// Held-out questions, with or without an answer.
@@ -141,6 +154,7 @@ impl Corpus {
             documents: Arc::default(),
             held_out: Default::default(),
             train: vec![],
+            validate: vec![],
             dev: vec![],
             test: vec![],
             examples: None,
@@ -170,16 +184,37 @@ impl Corpus {
             Split::Train => &self.train,
             Split::Dev => &self.dev,
             Split::Test => &self.test,
+            Split::Validate => &self.validate,
         }
     }
 
+    /// Keeps training questions out of training: those that come first in an order that depends on their text alone, so that
+    /// every run keeps out the same and a larger number adds to a smaller one. Questions of one text stay together.
+    pub fn keep_out(&mut self, kept_out: KeptOut) {
+        let count = match kept_out {
+            KeptOut::Count(count) => count,
+            KeptOut::Share(share) => (self.train.len() as f64 * share).round() as usize,
+        };
+        let place = |question: &Question| {
+            let sum = blake3::hash(question.text.as_bytes());
+            (*sum.as_bytes(), question.text.clone())
+        };
+        let mut places: Vec<_> = self.train.iter().map(place).collect();
+        places.sort_unstable();
+        let first_in = places.get(count);
+        let is_in = |question: &Question| first_in.is_some_and(|first| place(question) >= *first);
+        let (train, out) = std::mem::take(&mut self.train).into_iter().partition(is_in);
+        (self.train, self.validate) = (train, out);
+    }
+
     /// The documents of a split: those of pretraining, or held-out ones.
-    pub fn documents(&self, split: Split) -> &Arc<Documents> {
+    pub fn documents(&self, split: Split) -> Arc<Documents> {
         let [dev, test] = &self.held_out;
         match split {
-            Split::Train => &self.documents,
-            Split::Dev => dev,
-            Split::Test => test,
+            Split::Train => self.documents.clone(),
+            Split::Dev => dev.clone(),
+            Split::Test => test.clone(),
+            Split::Validate => Arc::default(),
         }
     }
 }

@@ -106,6 +106,43 @@ fn the_real_corpus_gives_the_reported_batches() {
 }
 
 #[test]
+fn questions_that_are_kept_out_are_the_same_for_all_and_never_trained_on() {
+    let kept = |kept_out| {
+        let biographies = r#"{"kind": "synthetic", "people": 150}"#;
+        let data: Kinded<DataKind> = serde_json::from_str(biographies).expect("a table");
+        let mut corpus = data.open(None).expect("synthetic");
+        let (before, dev) = (corpus.train.clone(), corpus.dev.clone());
+        corpus.keep_out(kept_out);
+        let Corpus {
+            train, validate, ..
+        } = &corpus;
+        // Both in their order, and every question is in one of them.
+        let mut rest = validate.iter().peekable();
+        let mut trained = train.iter();
+        for question in &before {
+            let is_kept = rest.next_if(|kept| *kept == question).is_some();
+            assert!(is_kept || trained.next() == Some(question));
+        }
+        assert_eq!((rest.count(), trained.count()), (0, 0));
+        assert_eq!(corpus.dev, dev);
+        corpus.validate
+    };
+    assert_eq!(kept(KeptOut::Count(0)), []);
+    let (nine, twelve) = (kept(KeptOut::Share(0.15)), kept(KeptOut::Count(12)));
+    assert_eq!((nine.len(), twelve.len()), (9, 12));
+    assert!(nine.iter().all(|question| twelve.contains(question)));
+    assert_eq!(kept(KeptOut::Count(99)).len(), 60);
+
+    let Some(directory) = real_data() else { return };
+    let mut corpus = Cs224n {}.open(Some(&directory)).expect("the corpus");
+    corpus.keep_out(KeptOut::Share(0.15));
+    assert_eq!((corpus.train.len(), corpus.validate.len()), (1_700, 300));
+    // Nine names are asked about twice.
+    let is_known = |one: &Question| corpus.train.iter().any(|other| other.text == one.text);
+    assert!(!corpus.validate.iter().any(is_known));
+}
+
+#[test]
 fn a_data_table_opens_the_corpus_it_names() {
     let data = |text: &str| -> Kinded<DataKind> { serde_json::from_str(text).expect("a table") };
     let corpus = data(r#"{"kind": "synthetic", "people": 40}"#).open(None);

@@ -1,7 +1,7 @@
 //! The files that stages produce, in one table, from which the folder of a stage, the folder of a run and the
 //! README's table of files are derived.
 
-use super::rows::{StepRow, TimingRow};
+use super::rows::{StepRow, TimingRow, ValidationRow};
 use super::table;
 use crate::error::Result;
 
@@ -18,23 +18,30 @@ pub struct Artefact {
     /// The header of a table that holds the rows of all stages in the run's folder; other files are shared as
     /// they are.
     pub header: Option<fn() -> Result<Vec<u8>>>,
+    /// Whether the run's folder has this table even if no stage made it.
+    pub is_always_there: bool,
 }
 
 /// One row per training step.
 pub static METRICS: Artefact = Artefact {
     header: Some(|| table::to_bytes::<StepRow>(&[], b',')),
+    is_always_there: true,
     ..Artefact::result("metrics.csv", "metrics.csv")
 };
 
 /// How long each training step took.
 pub static TIMINGS: Artefact = Artefact {
     header: Some(|| table::to_bytes::<TimingRow>(&[], b',')),
+    is_always_there: true,
     is_result: false,
     ..Artefact::result("timings.csv", "timings.csv")
 };
 
 /// One row per validation during training.
-pub static VALIDATION: Artefact = Artefact::same("validation.csv");
+pub static VALIDATION: Artefact = Artefact {
+    header: Some(|| table::to_bytes::<ValidationRow>(&[], b',')),
+    ..Artefact::same("validation.csv")
+};
 
 /// Weights at the end of a stage.
 pub static WEIGHTS: Artefact =
@@ -111,6 +118,7 @@ impl Artefact {
             in_run,
             is_result: true,
             header: None,
+            is_always_there: false,
         }
     }
 

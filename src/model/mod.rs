@@ -27,7 +27,7 @@ use crate::model::decoder::{Decoder, RecomputingDecoder};
 use crate::model::maps::LayerMaps;
 use crate::model::weights::Weight;
 
-pub use crate::ops::adamw::{StepMetrics, Update};
+pub use crate::ops::optimiser::{StepMetrics, Update};
 
 /// How a model's weights are initialised.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -11,7 +11,7 @@ use dfdx::tensor::{Gradients, HasErr, OwnedTape, SplitTape, Tensor, Trace};
 
 use super::visit;
 use crate::ops::LabDevice;
-use crate::ops::adamw::{Moments, Update};
+use crate::ops::optimiser::{Moments, Update};
 use crate::ops::parameters::Weights;
 use crate::ops::synthetic_gradient::{backward_from, gradient};
 
@@ -116,6 +116,7 @@ impl<D: LabDevice<f32>, M: Weights<f32, D>> Bench<M, D> {
             learning_rate: 0.0,
             betas: [0.9, 0.95],
             epsilon: 1e-8,
+            muon: None,
             weight_decay: 0.1,
             clip_norm: 1.0,
         };

@@ -14,8 +14,8 @@ use crate::config::schema::ModelSpec;
 use crate::data::ragged::{PAD, Ragged};
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
-use crate::ops::adamw::Moments;
 use crate::ops::dropout::Dropout;
+use crate::ops::optimiser::Moments;
 use crate::ops::parameters::set_values;
 use crate::ops::precision::Precision;
 

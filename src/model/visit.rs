@@ -5,7 +5,7 @@ use dfdx::tensor::{Gradients, Tensor};
 
 use super::weights::Weight;
 use crate::ops::LabDevice;
-use crate::ops::adamw::{Moments, Update};
+use crate::ops::optimiser::{Moments, Update};
 use crate::ops::parameters::{Visitor, VisitorMut, Weights, values};
 
 /// All weights with their names, copied to the host.
@@ -117,6 +117,11 @@ pub(super) fn decays(name: &str) -> bool {
     !name.ends_with("bias")
 }
 
+/// Whether Muon updates the parameter of that name: the matrices within blocks.
+fn is_hidden_matrix(name: &str, dimensions: usize) -> bool {
+    dimensions == 2 && name.contains("block") && name.ends_with("weight")
+}
+
 #[cfg(test)]
 struct ReadGradients<'a, D: LabDevice<f32>> {
     gradients: &'a mut Gradients<f32, D>,
@@ -178,6 +183,9 @@ impl<D: LabDevice<f32>> VisitorMut<f32, D> for Updater<'_, D> {
         let mut update = self.update;
         if !decays(name) {
             update.weight_decay = 0.0;
+        }
+        if !is_hidden_matrix(name, S::NUM_DIMS) {
+            update.muon = None;
         }
         let moments = self.moments.next().expect("two moments per tensor");
         D::try_update(self.step, weight, self.gradients, moments, update)

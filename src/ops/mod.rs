@@ -6,7 +6,6 @@
 //!
 //! Errors are those of the device, such as memory, unless a function says otherwise.
 
-pub mod adamw;
 pub mod allocator;
 pub mod attention;
 mod bridge;
@@ -19,6 +18,7 @@ pub mod feed_forward;
 pub mod head;
 mod kernels;
 pub mod maps;
+pub mod optimiser;
 pub mod parameters;
 pub mod precision;
 pub mod products;
@@ -39,7 +39,7 @@ pub trait LabDevice<N: Dtype>:
     + attention::AttentionOp<N>
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>
-    + adamw::AdamwOp<N>
+    + optimiser::OptimiserOp<N>
     + synthetic_gradient::SyntheticGradientOp
     + Synchronize
 {

@@ -5,10 +5,11 @@ use super::stage::job::{Asked, Inputs, Job};
 use super::stage::work::start_from;
 use crate::config::Experiment;
 use crate::config::schema::{
-    AttentionSpec, DeviceKind, EvaluateSpec, ModelSpec, Settings, Training, ValidateSpec,
+    AttentionSpec, DeviceKind, EvaluateSpec, ModelSpec, Settings, Training,
 };
 use crate::config::shape::ModelShape;
 use crate::data::objectives::Reads;
+use crate::data::{Corpus, Split};
 use crate::error::{Error, Result};
 use crate::model::registry;
 
@@ -61,27 +62,37 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
             Reads::Answers => asked.as_str(),
         };
         fits(model, what, task.longest_sequence(), RAISE)?;
-        if spec.validate.is_some() {
-            let longest = inputs.held_out(ValidateSpec::SPLIT)?.longest_sequence();
-            fits(model, "a validation sequence", longest, RAISE)?;
-        }
     }
     if let Some(spec) = settings.finetune.as_ref().filter(|stage| stage.epochs > 0) {
-        let task = inputs.answers()?;
+        let task = inputs.finetuning(spec, 0)?;
         countable("finetune", spec, task.len(), model)?;
         fits(model, &asked, task.longest_sequence(), RAISE)?;
+    }
+    for spec in settings.validations() {
+        let split = settings.validation_split(spec);
+        if settings.validated_by(spec).is_of_answers() {
+            has_questions(
+                corpus,
+                split,
+                "a validation asks training questions that are kept out",
+            )?;
+        } else {
+            let longest = inputs.held_out(split)?.longest_sequence();
+            fits(model, "a validation sequence", longest, RAISE)?;
+        }
     }
     if let Some(spec) = settings.evaluate.as_ref().filter(|spec| spec.ask_model) {
         if settings.scores_held_out() {
             let longest = inputs.held_out(spec.split)?.longest_sequence();
             fits(model, "a held-out sequence", longest, RAISE)?;
         }
-        if settings.asks_questions() && corpus.questions(spec.split).is_empty() {
+        if settings.asks_questions() {
             let split = spec.split.name();
-            let message =
-                format!("`evaluate.split` is {split:?}, but the data has no {split} questions");
-            let help = "choose a split that has some, or add them to the data";
-            return Err(Error::config(message).help(help));
+            has_questions(
+                corpus,
+                spec.split,
+                &format!("`evaluate.split` is {split:?}"),
+            )?;
         }
         check_answers(spec, inputs)?;
         for prompt in Asked::of(spec, inputs)?.prompts(inputs) {
@@ -92,6 +103,21 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses to ask the questions of a split that has none.
+fn has_questions(corpus: &Corpus, split: Split, why: &str) -> Result<()> {
+    if !corpus.questions(split).is_empty() {
+        return Ok(());
+    }
+    let help = match split {
+        Split::Validate => {
+            "set `evaluate.kept_out_questions`, or give the data more training questions"
+        }
+        _ => "choose a split that has some, or add them to the data",
+    };
+    let message = format!("{why}, but the data has no {} questions", split.name());
+    Err(Error::config(message).help(help))
 }
 
 /// Refuses answers that are longer than any that the model may give, and so could never be right.

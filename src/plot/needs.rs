@@ -7,7 +7,7 @@ use crate::kinds::BrokenRule;
 pub enum Need {
     /// Losses of pretraining.
     Pretraining,
-    /// Validations during pretraining.
+    /// Validations during training.
     Validations,
     /// Documents that pretraining corrupts.
     Corruption,
@@ -43,8 +43,8 @@ impl Need {
         let (why, help) = match self {
             Self::Pretraining => ("no point pretrains", "add `[pretrain]`"),
             Self::Validations => (
-                "no point is validated during pretraining",
-                "add `validate = {}` to `[pretrain]`",
+                "no point is validated during training",
+                "add `validate = {}` to `[pretrain]` or `[finetune]`",
             ),
             Self::Corruption => (
                 "no point pretrains by corrupting documents",

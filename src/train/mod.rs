@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::Training;
+use crate::config::schema::{OptimiserKind, Training};
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::metrics::rows::{StepRow, TimingRow};
@@ -44,6 +44,7 @@ impl StageSettings {
                 betas: optimiser.betas,
                 epsilon: optimiser.epsilon,
                 weight_decay: optimiser.weight_decay,
+                muon: (optimiser.kind == OptimiserKind::Muon).then_some(optimiser.momentum),
                 clip_norm: optimiser.clip_norm,
             },
             dropout: self.dropout,
@@ -309,6 +310,8 @@ mod tests {
                 init: None,
                 optimiser: OptimiserSpec::default(),
                 schedule: ScheduleSpec::default(),
+                mix: vec![],
+                validate: None,
                 shuffle: false,
                 epoch_documents: None,
                 checkpoint_steps: None,

@@ -6,7 +6,6 @@
 //! `attnlab bench`.
 
 use attnlab::data::ragged::{Ragged, Sequence};
-use attnlab::ops::adamw::{AdamwOp, Update};
 use attnlab::ops::attention::{
     AttentionDropout, AttentionOp, AttentionWeights, HeadKind, Layout, NormedStream,
 };
@@ -14,6 +13,7 @@ use attnlab::ops::dropout::Dropout;
 use attnlab::ops::embedding::EmbeddingOp;
 use attnlab::ops::feed_forward::{Activation, FeedForward, FeedForwardOp};
 use attnlab::ops::head::HeadOp;
+use attnlab::ops::optimiser::{OptimiserOp, Update};
 use attnlab::ops::parameters::{Norm, VisitorMut, Weights};
 use attnlab::ops::products::Products;
 use attnlab::ops::synthetic_gradient::{backward_from, gradient};
@@ -236,6 +236,7 @@ fn adamw(bencher: Bencher) {
         learning_rate: 1e-3,
         betas: [0.9, 0.95],
         epsilon: 1e-8,
+        muon: None,
         weight_decay: 0.1,
         clip_norm: 1.0,
     };

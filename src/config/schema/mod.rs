@@ -18,20 +18,22 @@ pub use blocks::{MlpSpec, NormSpec, PositionsSpec};
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
-    KeptWeights, MixedSpec, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
-    ValidateSpec, default_excerpt,
+    KeptWeights, MixedSpec, OptimiserKind, OptimiserSpec, PretrainSpec, ScheduleSpec, Training,
+    ValidateSpec, reads,
 };
 
 mod attention;
 mod blocks;
 mod labels;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod training;
 
 use super::shape::ModelShape;
 use super::sweep::SEED_LIMIT;
-use crate::data::{DataKind, Split};
+use crate::data::{Corpus, DataKind, KeptOut, Split};
+use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::explore::QuestionKind;
 use crate::kinds::{Kinded, Listed as _, Named};
@@ -78,6 +80,53 @@ impl Settings {
         }
     }
 
+    /// Reads the data, for training and evaluation. `directory` is the folder of fetched files (`--data`).
+    ///
+    /// # Errors
+    /// Data is missing, damaged or invalid.
+    pub fn open(&self, directory: Option<&Path>) -> Result<Corpus> {
+        let mut corpus = self.data.open(directory)?;
+        corpus.keep_out(self.kept_out());
+        Ok(corpus)
+    }
+
+    /// How many training questions are kept out of training.
+    pub fn kept_out(&self) -> KeptOut {
+        let evaluate = self.evaluate.as_ref();
+        if let Some(count) = evaluate.and_then(|spec| spec.kept_out_questions) {
+            return KeptOut::Count(count);
+        }
+        let is_asked = evaluate.is_some_and(|spec| spec.split == Split::Validate);
+        let mut validated = self.validations().map(|spec| self.validation_split(spec));
+        match is_asked || validated.any(|split| split == Split::Validate) {
+            true => KeptOut::Share(0.15),
+            false => KeptOut::Count(0),
+        }
+    }
+
+    /// The validations during training, stage by stage.
+    pub fn validations(&self) -> impl Iterator<Item = &ValidateSpec> {
+        let pretrain = self.pretrain.as_ref().filter(|stage| stage.epochs > 0);
+        let pretrain = pretrain.and_then(|stage| stage.validate.as_ref());
+        let finetune = self.finetune.as_ref().filter(|stage| stage.epochs > 0);
+        let finetune = finetune.and_then(|stage| stage.validate.as_ref());
+        pretrain.into_iter().chain(finetune)
+    }
+
+    /// The split on which a validation scores: training questions that are kept out, or held-out data.
+    pub fn validation_split(&self, spec: &ValidateSpec) -> Split {
+        match self.validated_by(spec).is_of_answers() {
+            true => Split::Validate,
+            false => Split::Dev,
+        }
+    }
+
+    /// Longest answer, in tokens, of an evaluation or a validation.
+    pub fn answer_characters(&self) -> usize {
+        let evaluate = self.evaluate.as_ref();
+        evaluate.map_or_else(default_answer_characters, |spec| spec.answer_characters)
+    }
+
     /// The measures of the evaluation, if there is one: those of its settings, or those that suit the data.
     pub fn measures(&self) -> Vec<Named<Measure>> {
         let Some(spec) = &self.evaluate else {
@@ -95,9 +144,11 @@ impl Settings {
 
     /// The measure of a validation: that of its settings, or the one that suits the data.
     pub fn validated_by(&self, spec: &ValidateSpec) -> &'static Measure {
-        let default = match self.data.offers().examples {
+        let offers = self.data.offers();
+        let default = match offers.examples {
             true => "token-accuracy",
-            false => "loss",
+            false if offers.held_out || !offers.questions => "loss",
+            false => "exact-match",
         };
         let default = || Measure::named(default).expect("it is listed");
         spec.measure.map_or_else(default, |one| one.0)
@@ -172,10 +223,10 @@ pub struct ExperimentHeader {
     #[serde(default)]
     pub figures: BTreeMap<String, Kinded<FigureKind>>,
     /// Which points to keep, by validation: `"best of KEY by dev"`, with one or more keys of the sweep, keeps the best of the
-    /// points that differ only in these keys. Default: all points.
+    /// points that differ only in these keys; `"by validate"`, if validations ask questions. Default: all points.
     #[schemars(
         with = "Option<String>",
-        regex(pattern = r"^\s*best of \S.* by dev\s*$")
+        regex(pattern = r"^\s*best of \S.* by (dev|validate)\s*$")
     )]
     pub choose: Option<String>,
 }
@@ -302,10 +353,15 @@ impl ModelSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluateSpec {
-    /// Which questions, or which held-out data: `"dev"` for choices, `"test"` at the end. The test questions of `"synthetic"`
-    /// and `"cs224n"` data have no answers.
+    /// Which questions, or which held-out data: `"dev"` for choices, `"test"` at the end; or `"validate"`, training questions
+    /// that are kept out of training, for choices where `"dev"` is what is reported. The test questions of `"synthetic"` and
+    /// `"cs224n"` data have no answers.
     #[serde(default)]
     pub split: Split,
+    /// Number of training questions that are kept out of training, which `split = "validate"` asks. Default: 15 % of them with
+    /// that split, otherwise none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_out_questions: Option<usize>,
     /// Whether the model answers; `false` scores the constant answer alone.
     #[serde(default = "default_true")]
     pub ask_model: bool,

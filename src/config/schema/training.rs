@@ -7,14 +7,13 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
-use super::{ModelSpec, default_true};
+use super::{default_true, is_default};
 use crate::config::home;
-use crate::data::objectives::mix::{self, Mix};
-use crate::data::objectives::{Objective, ObjectiveSettings, Reads};
-use crate::data::{Corpus, Split, Task};
+use crate::data::objectives::{Entities, Objective, Reads};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::kinds::Named;
+use crate::train::schedule::Form;
 
 /// Positions of a span-corrupted document that are not text: three masks and the shift by one.
 pub const EXCERPT_MARGIN: usize = 4;
@@ -45,12 +44,20 @@ macro_rules! training_stage {
                 skip_serializing_if = "Option::is_none"
             )]
             pub init: Option<PathBuf>,
-            /// Settings of AdamW, and clipping.
+            /// How weights are updated.
             #[serde(default)]
             pub optimiser: OptimiserSpec,
             /// The learning rate over time.
             #[serde(default)]
             pub schedule: ScheduleSpec,
+            /// Further objectives to train on at the same time, each with its share of the scored tokens; the rest is left to
+            /// `objective` or, in finetuning, to the answers. Default: none.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub mix: Vec<MixedSpec>,
+            /// Validation during training: on the dev split of held-out documents or made examples or, with a measure of
+            /// answers, on the training questions that are kept out of training (`evaluate.split = "validate"`). Default: none.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub validate: Option<ValidateSpec>,
             /// Whether to reshuffle the documents every epoch; the assignment does not.
             #[serde(default)]
             pub shuffle: bool,
@@ -73,17 +80,14 @@ training_stage! {
     PretrainSpec {
         /// Pretraining objective: what a sequence is made of, and which of its tokens are scored.
         pub objective: Named<Objective>,
-        /// Further objectives to train on at the same time, each with its share of the scored tokens; the rest is left to
-        /// `objective`. Default: none.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        pub mix: Vec<MixedSpec>,
+        /// What `"masked-entities"` and `"cued-recall"` ask for: runs of capitalised words, or the answers to training questions,
+        /// wherever a document mentions one. Default: `"capitalised"`.
+        #[serde(default, skip_serializing_if = "is_default")]
+        pub entities: Entities,
         /// Whether a third mask token ends the sequence, so that the model learns when to stop; `false` follows the
         /// assignment's handout.
         #[serde(default = "default_true")]
         pub terminated: bool,
-        /// Validation on the dev split during training. Default: none.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub validate: Option<ValidateSpec>,
         /// Longest prefix of a document that is used, in characters; at most `context` - 4. Default: seven eighths
         /// of the context.
         #[schemars(range(min = 4))]
@@ -104,10 +108,11 @@ pub struct ValidateSpec {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<usize>,
-    /// A measure on held-out data, not one of generated answers. Default: `"token-accuracy"` of a made task, `"loss"` of text.
+    /// What is measured. Default: `"token-accuracy"` of a made task, `"loss"` of held-out documents, `"exact-match"` where only
+    /// questions can be kept out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measure: Option<Named<Measure>>,
-    /// Number of held-out sequences to score, taken from the start of the split. Default: all.
+    /// Number of held-out sequences or questions to score, taken from the start of the split. Default: all.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<usize>,
@@ -123,9 +128,6 @@ pub struct ValidateSpec {
 }
 
 impl ValidateSpec {
-    /// The split that is scored.
-    pub const SPLIT: Split = Split::Dev;
-
     /// Epochs between two validations; `None` if they are counted in steps alone.
     pub fn epochs_between(&self) -> Option<usize> {
         let every_epoch = self.every_steps.is_none().then_some(1);
@@ -170,63 +172,17 @@ impl PretrainSpec {
             init: self.init.clone(),
             optimiser: self.optimiser.clone(),
             schedule: self.schedule.clone(),
+            mix: self.mix.clone(),
+            validate: self.validate.clone(),
             shuffle: self.shuffle,
             epoch_documents: self.epoch_documents,
             checkpoint_steps: self.checkpoint_steps,
         }
     }
 
-    /// The task by which a model learns from the documents of a split.
-    ///
-    /// # Errors
-    /// The settings are invalid, or the data has nothing to learn from.
-    pub fn task(
-        &self,
-        corpus: &Corpus,
-        split: Split,
-        model: &ModelSpec,
-        seed: u64,
-    ) -> Result<Box<dyn Task>> {
-        let of_seed = |seed| {
-            let settings = self.objective_settings(split, model, seed);
-            let main = self.objective.0.task(corpus, settings)?;
-            let mixed = self.mix.iter().map(|one| {
-                let task = one.objective.0.task(corpus, settings)?;
-                Ok((task, one.share))
-            });
-            Ok((main, mixed.collect::<Result<Vec<_>>>()?))
-        };
-        let (main, mixed) = of_seed(seed)?;
-        if mixed.is_empty() {
-            return Ok(main);
-        }
-        // Measured with one seed for all runs, so that an epoch has as many steps in each.
-        let (of_all, mixed_of_all) = of_seed(0)?;
-        let counts = mix::sequences(of_all.as_ref(), &mixed_of_all)?;
-        let tasks = mixed.into_iter().map(|(task, _)| task);
-        Ok(Box::new(Mix::new(main, tasks.zip(counts).collect(), seed)))
-    }
-
-    /// What its objectives are told.
-    pub fn objective_settings(
-        &self,
-        split: Split,
-        model: &ModelSpec,
-        seed: u64,
-    ) -> ObjectiveSettings {
-        ObjectiveSettings {
-            longest_excerpt: self.longest_excerpt(model.context),
-            terminated: self.terminated,
-            context: model.longest_document(),
-            seed,
-            split,
-        }
-    }
-
     /// Whether any of its objectives reads this part of the data.
     pub fn reads(&self, part: Reads) -> bool {
-        let mixed = self.mix.iter().map(|one| one.objective);
-        mixed.chain([self.objective]).any(|one| one.0.reads == part)
+        self.objective.0.reads == part || reads(&self.mix, part)
     }
 
     /// Whether any of its objectives corrupts documents.
@@ -241,6 +197,11 @@ impl PretrainSpec {
         self.longest_excerpt
             .unwrap_or_else(|| default_excerpt(context))
     }
+}
+
+/// Whether any of the objectives that are mixed in reads this part of the data.
+pub fn reads(mix: &[MixedSpec], part: Reads) -> bool {
+    mix.iter().any(|one| one.objective.0.reads == part)
 }
 
 /// Seven eighths of the context, or what leaves room for the masks in a short one.
@@ -279,14 +240,23 @@ impl Training {
     }
 }
 
-/// AdamW (Loshchilov and Hutter 2019); the defaults are the assignment's.
+/// How weights are updated; the defaults are the assignment's.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimiserSpec {
-    /// Decay rates of the two moments.
+    /// Which optimiser updates the matrices of blocks: AdamW (Loshchilov and Hutter 2019), or Muon (Jordan et al. 2024), whose
+    /// updates are orthogonalised momentum, scaled so that AdamW's learning rates suit it (Liu et al. 2025). AdamW updates all
+    /// other parameters. Default: `"adamw"`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kind: OptimiserKind,
+    /// Decay rate of Muon's momentum. Default: 0.95.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    #[serde(skip_serializing_if = "is_default_momentum")]
+    pub momentum: f64,
+    /// Decay rates of AdamW's two moments.
     #[schemars(extend("items" = json!({"type": "number", "minimum": 0, "exclusiveMaximum": 1})))]
     pub betas: [f64; 2],
-    /// Added to the square root of the second moment.
+    /// Added to the square root of AdamW's second moment.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub epsilon: f64,
     /// Decoupled weight decay of every parameter except biases; norms and embeddings decay as well.
@@ -297,9 +267,33 @@ pub struct OptimiserSpec {
     pub clip_norm: f64,
 }
 
+/// See [`OptimiserSpec::kind`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum OptimiserKind {
+    /// Adam with decoupled weight decay.
+    #[default]
+    Adamw,
+    /// Orthogonalised momentum.
+    Muon,
+}
+
+/// See [`OptimiserSpec::momentum`].
+const MOMENTUM: f64 = 0.95;
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_default_momentum(momentum: &f64) -> bool {
+    *momentum == MOMENTUM
+}
+
 impl Default for OptimiserSpec {
     fn default() -> Self {
         Self {
+            kind: OptimiserKind::Adamw,
+            momentum: MOMENTUM,
             betas: [0.9, 0.95],
             epsilon: 1e-8,
             weight_decay: 0.1,
@@ -310,43 +304,24 @@ impl Default for OptimiserSpec {
 
 /// The learning rate over time. Time is counted in tokens as the assignment counts them:
 /// documents × (context - 1), whatever their length.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleSpec {
-    /// The curve; `"cyclic-cosine"` is the assignment's, which rises again past its end.
-    pub form: ScheduleForm,
+    /// The curve.
+    pub form: Named<Form>,
     /// Tokens of linear warm-up.
     pub warmup_tokens: u64,
-    /// Tokens at which the cosine would reach 0 (it stops falling at a tenth of the peak, about 80 % of the way
-    /// there); above `warmup_tokens`. Default: the stage's end.
+    /// Tokens at which the curve ends; above `warmup_tokens`. Without a floor, a cosine stops falling at a tenth of the peak, about
+    /// 80 % of the way there. Default: the stage's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_tokens: Option<u64>,
-    /// Rate at the end of the cosine, as a share of the peak; the cosine is then stretched to reach it there. Default: it
-    /// falls towards 0, but not below a tenth of the peak.
+    /// Rate at the end of the curve, as a share of the peak; a cosine is then stretched to reach it there. Default: a cosine
+    /// falls towards 0, but not below a tenth of the peak; straight lines end at 0.
     #[schemars(range(min = 0, max = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<f64>,
-}
-
-impl Default for ScheduleSpec {
-    fn default() -> Self {
-        Self {
-            form: ScheduleForm::Cosine,
-            warmup_tokens: 0,
-            final_tokens: None,
-            floor: None,
-        }
-    }
-}
-
-/// See [`ScheduleSpec::form`].
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScheduleForm {
-    /// Warm-up, then a cosine that stays at its floor once it is reached.
-    Cosine,
-    /// The assignment's: the first step at full rate; the cosine continues past its end and rises again.
-    CyclicCosine,
-    /// Warm-up, then the peak.
-    Constant,
+    /// Part of the time after warm-up in which a `"warmup-stable-decay"` falls. Default: 0.2.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decay: Option<f64>,
 }

@@ -202,6 +202,10 @@ fn invalid_choices_are_reported_in_one_line() {
             "`choose` selects on the dev split",
         ),
         (
+            text("best of learning_rate by validate", KINDS_AND_RATES),
+            "`choose` selects \"by validate\", but validations score the dev split",
+        ),
+        (
             text(
                 "best of measure by dev",
                 "'pretrain.validate.measure' = ['loss', 'token-accuracy']",

@@ -25,7 +25,7 @@ const TABLES: [(&str, &str); 17] = [
     ("## `[pretrain]` and `[finetune]`", "pretrain"),
     ("### `optimiser`", "pretrain.optimiser"),
     ("### `schedule`", "pretrain.schedule"),
-    ("### `pretrain.validate`", "pretrain.validate"),
+    ("### `validate`", "pretrain.validate"),
     ("## `[evaluate]`", "evaluate"),
     ("### `evaluate.invented`", "evaluate.invented"),
     ("### `evaluate.attention_maps`", "evaluate.attention_maps"),

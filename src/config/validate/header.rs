@@ -158,10 +158,7 @@ fn made_by(point: &PointSettings) -> Vec<Need> {
     let is_judged = has_answers || settings.scores_held_out();
     let made = [
         (Need::Pretraining, settings.pretrain.is_some()),
-        (
-            Need::Validations,
-            pretrain.is_some_and(|stage| stage.epochs > 0 && stage.validate.is_some()),
-        ),
+        (Need::Validations, settings.validations().next().is_some()),
         (
             Need::Corruption,
             pretrain.is_some_and(PretrainSpec::corrupts),

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
-    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, PretrainSpec, Reported,
-    ScheduleSpec, Settings, Training, ValidateSpec,
+    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, OptimiserKind,
+    PretrainSpec, Reported, ScheduleSpec, Settings, Training, ValidateSpec,
 };
 use crate::config::wording;
-use crate::data::objectives::Reads;
+use crate::data::objectives::{Objective, Reads};
 use crate::eval::measures::Measure;
 use crate::kinds::{Listed as _, Named, joined};
 use crate::metrics::rows::MOST_MAPPED;
@@ -27,12 +27,13 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {
         pretrain(&mut rules, stage, context);
-        objectives(&mut rules, stage, settings);
-        training(&mut rules, "pretrain", &stage.training(), context);
+        let objective = ("pretrain.objective", stage.objective);
+        objectives(&mut rules, std::iter::once(objective), settings);
+        training(&mut rules, "pretrain", &stage.training(), settings);
         schedule(&mut rules, "pretrain", &stage.schedule);
     }
     if let Some(stage) = &settings.finetune {
-        training(&mut rules, "finetune", stage, context);
+        training(&mut rules, "finetune", stage, settings);
         let offers = settings.data.offers();
         if !offers.questions && !offers.examples {
             let message = "`[finetune]` learns to answer questions, but the data has none";
@@ -238,11 +239,14 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
     }
 }
 
-/// The parts of the data that the objectives learn from.
-fn objectives(rules: &mut Rules<'_>, spec: &PretrainSpec, settings: &Settings) {
+/// The parts of the data that objectives learn from.
+fn objectives<'a>(
+    rules: &mut Rules<'_>,
+    all: impl Iterator<Item = (&'a str, Named<Objective>)>,
+    settings: &Settings,
+) {
     let offers = settings.data.offers();
-    let mixed = spec.mix.iter().map(|one| ("pretrain.mix", one.objective));
-    for (key, objective) in std::iter::once(("pretrain.objective", spec.objective)).chain(mixed) {
+    for (key, objective) in all {
         let (is_there, what) = match objective.0.reads {
             Reads::Documents => (offers.documents, "documents"),
             Reads::Answers => (offers.questions || offers.examples, "questions"),
@@ -258,61 +262,82 @@ fn objectives(rules: &mut Rules<'_>, spec: &PretrainSpec, settings: &Settings) {
             rules.helped(&[key, "data.kind", "data.questions"], message, help);
         }
     }
-    if let Some(validate) = &spec.validate {
-        validation(rules, validate, settings);
-    }
+}
+
+/// What is mixed into a stage, and the validations during it.
+fn beside(rules: &mut Rules<'_>, stage: &str, spec: &Training, settings: &Settings) {
+    let key = format!("{stage}.mix");
+    objectives(
+        rules,
+        spec.mix.iter().map(|one| (&*key, one.objective)),
+        settings,
+    );
     let shares: f64 = spec.mix.iter().map(|one| one.share).sum();
     if shares >= 1.0 {
-        let message = format!(
-            "the shares of `pretrain.mix` add up to {shares}, which leaves `pretrain.objective` nothing"
-        );
-        rules.broken(&["pretrain.mix"], message);
+        let main = match stage {
+            "pretrain" => "`pretrain.objective`",
+            _ => "the answers",
+        };
+        let message =
+            format!("the shares of `{key}` add up to {shares}, which leaves {main} nothing");
+        rules.broken(&[&key], message);
+    }
+    if let Some(validate) = &spec.validate {
+        validation(rules, stage, validate, settings);
     }
 }
 
-fn validation(rules: &mut Rules<'_>, spec: &ValidateSpec, settings: &Settings) {
+fn validation(rules: &mut Rules<'_>, stage: &str, spec: &ValidateSpec, settings: &Settings) {
+    let table = format!("{stage}.validate");
+    let [measure_key, stop_at] = ["measure", "stop_at"].map(|key| format!("{table}.{key}"));
     let offers = settings.data.offers();
     let data = settings.data.kind.name();
-    let of_data = ["data.kind", "data.held_out"];
-    if !offers.examples && !offers.held_out {
-        let message = format!(
-            "`pretrain.validate` scores held-out documents or made examples, never questions, and {data:?} data has none"
-        );
-        let keys = [&["pretrain.validate"][..], &of_data].concat();
-        let help = match data {
-            "text" => "hold some out by `data.held_out = 0.1`, or remove the table",
-            _ => "remove the table",
-        };
-        return rules.helped(&keys, message, help);
-    }
-    let key = "pretrain.validate.measure";
+    let of_data = ["data.kind", "data.held_out", "data.questions"];
     let measure = settings.validated_by(spec);
     let name = measure.name();
-    if measure.is_of_answers() {
-        let all = Measure::all().iter().filter(|one| !one.is_of_answers());
-        let help = format!("it can be {}", joined(all.map(Measure::name), "or"));
-        let message = format!(
-            "`{key}` = {name:?} scores generated answers, and validation during training generates none"
-        );
-        rules.helped(&[key], message, help);
-    } else if measure.needs_text && offers.examples {
-        let message = format!("`{key}` = {name:?} needs text, but {data:?} data has none");
-        rules.broken(&[&[key][..], &of_data].concat(), message);
+    let (is_there, what, help) = if measure.is_of_answers() {
+        let help = "add some by `data.questions`, or choose another measure";
+        (offers.questions, "training questions", help)
+    } else if data == "text" {
+        let help = "hold some out by `data.held_out = 0.1`, or remove the table";
+        (offers.held_out, "held-out documents", help)
+    } else {
+        let help = "choose a measure of answers, such as \"exact-match\", or remove the table";
+        let is_there = offers.examples || offers.held_out;
+        (is_there, "held-out documents or made examples", help)
+    };
+    if !is_there {
+        let message = format!("`{table}` scores {what} by {name:?}, and {data:?} data has none");
+        let keys = [&[&*table, &*measure_key][..], &of_data].concat();
+        return rules.helped(&keys, message, help);
+    }
+    if measure.needs_text && offers.examples {
+        let message = format!("`{measure_key}` = {name:?} needs text, but {data:?} data has none");
+        rules.broken(&[&[&*measure_key][..], &of_data].concat(), message);
     }
     let range = measure.unit.range();
-    let key = "pretrain.validate.stop_at";
     if let Some(at) = spec.stop_at.filter(|at| !range.contains(at)) {
         let (low, high) = (range.start(), range.end());
         let allowed = match high.is_finite() {
             true => format!("between {low} and {high}"),
             false => format!("at least {low}"),
         };
-        let message = format!("`{key}` = {at} must be {allowed}, as every value of {name:?} is");
-        rules.broken(&[key, "pretrain.validate.measure"], message);
+        let message =
+            format!("`{stop_at}` = {at} must be {allowed}, as every value of {name:?} is");
+        rules.broken(&[&stop_at, &measure_key], message);
     }
 }
 
-fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training, context: usize) {
+fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training, settings: &Settings) {
+    let context = settings.model.context;
+    beside(rules, stage, spec, settings);
+    let optimiser = &spec.optimiser;
+    if optimiser.kind == OptimiserKind::Muon && settings.device != DeviceKind::Cpu {
+        let key = format!("{stage}.optimiser.kind");
+        let message = format!("`{key}` = \"muon\" has no CUDA kernels");
+        let help = format!("set `device` = \"cpu\", or `{key}` = \"adamw\"");
+        rules.helped(&[&key, "device"], message, help);
+    }
     if spec.epoch_documents.is_some() && !spec.shuffle {
         let [key, shuffle] = ["epoch_documents", "shuffle"].map(|key| format!("{stage}.{key}"));
         let message = format!("`{key}` would select the same sequences in every epoch");
@@ -333,6 +358,13 @@ fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training, context: usize)
 }
 
 fn schedule(rules: &mut Rules<'_>, stage: &str, spec: &ScheduleSpec) {
+    let form = spec.form.0;
+    if spec.decay.is_some() && !form.reads.contains(&"decay") {
+        let [key, choice] = ["decay", "form"].map(|key| format!("{stage}.schedule.{key}"));
+        let message = format!("`{key}` is not read by `{choice}` = {:?}", form.name());
+        let help = format!("set `{choice}` = \"warmup-stable-decay\", or remove the key");
+        rules.helped(&[&key, &choice], message, help);
+    }
     let Some(end) = spec.final_tokens else { return };
     let [last, first] =
         ["final_tokens", "warmup_tokens"].map(|key| format!("{stage}.schedule.{key}"));

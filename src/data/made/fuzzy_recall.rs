@@ -43,7 +43,7 @@ impl FuzzyRecall {
         let longest = self.longest_key as u32;
         let length = match split {
             Split::Train => draws.gen_range(1..=longest),
-            Split::Dev | Split::Test => longest,
+            Split::Dev | Split::Test | Split::Validate => longest,
         };
         distinct(length as usize, 1..self.first_value(), draws)
     }

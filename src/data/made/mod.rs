@@ -212,7 +212,7 @@ impl<T: MadeTask> Examples for T {
     fn len(&self, split: Split) -> usize {
         match split {
             Split::Train => self.drawing().training_examples,
-            Split::Dev | Split::Test => self.drawing().held_out_examples,
+            Split::Dev | Split::Test | Split::Validate => self.drawing().held_out_examples,
         }
     }
 
@@ -227,6 +227,7 @@ impl<T: MadeTask> Examples for T {
             Split::Train => (b"example.", 1),
             Split::Dev => (b"exam.dev", 0),
             Split::Test => (b"examtest", 0),
+            Split::Validate => (b"examvali", 0),
         };
         let mut draws = generator(purpose, [seed, epoch, index as u64]);
         let example = MadeTask::example(self, split, index, &mut draws);

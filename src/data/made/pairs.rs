@@ -67,7 +67,7 @@ impl Transcript {
         tokens.pop();
         let distances = match split {
             Split::Train => vec![],
-            Split::Dev | Split::Test => {
+            Split::Dev | Split::Test | Split::Validate => {
                 for (target, distance) in targets.iter_mut().zip(distances) {
                     if distance.is_none() {
                         *target = PAD;

@@ -101,7 +101,9 @@ impl<T: Regular> MadeTask for T {
         let [trained, held_out] = self.longest_strings();
         let length = match split {
             Split::Train => draws.gen_range(1..=trained as u32) as usize,
-            Split::Dev | Split::Test => trained + 1 + index % (held_out - trained),
+            Split::Dev | Split::Test | Split::Validate => {
+                trained + 1 + index % (held_out - trained)
+            }
         };
         let string = T::string(length, draws);
         let asks = T::LETTERS.len() as u32 + 1;

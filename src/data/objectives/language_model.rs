@@ -33,7 +33,7 @@ impl LanguageModel {
     /// teaches the model where
     /// documents end, except in a stream.
     pub fn new(corpus: &Corpus, settings: ObjectiveSettings, has_prefix: bool) -> Self {
-        let documents = corpus.documents(settings.split).clone();
+        let documents = corpus.documents(settings.split);
         let mut task = Self {
             documents,
             settings,

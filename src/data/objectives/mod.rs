@@ -3,7 +3,8 @@
 //! An objective is one file and one line of `OBJECTIVES`; [`mix`] trains on several at once.
 
 mod answering;
-mod capitalised;
+mod cued_recall;
+mod entities;
 mod language_model;
 pub mod mix;
 mod span_corruption;
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::kinds::Listed;
 
 pub use answering::{Answering, answers};
+pub use cued_recall::CuedRecall;
+pub use entities::Entities;
 pub use language_model::LanguageModel;
 pub use span_corruption::{SpanCorruption, Spans};
 
@@ -43,6 +46,8 @@ pub struct ObjectiveSettings {
     pub longest_excerpt: usize,
     /// Whether the sequence ends with a closing mask.
     pub terminated: bool,
+    /// What counts as an entity.
+    pub entities: Entities,
     /// Longest sequence that the model reads, in tokens.
     pub context: usize,
     pub seed: u64,
@@ -51,7 +56,7 @@ pub struct ObjectiveSettings {
 }
 
 /// The objectives of pretraining; finetuning always uses [`answers`].
-static OBJECTIVES: [Objective; 5] = [
+static OBJECTIVES: [Objective; 6] = [
     Objective {
         name: "span-corruption",
         other_names: &["t5", "denoising"],
@@ -73,6 +78,14 @@ static OBJECTIVES: [Objective; 5] = [
             let task = SpanCorruption::new(corpus, settings, Spans::Entities)?;
             Ok(Box::new(task))
         },
+    },
+    Objective {
+        name: "cued-recall",
+        other_names: &["closed-book", "entity-recall"],
+        about: "a name that a document mentions, asked for by the document's title and some of the words before it",
+        reads: Reads::Documents,
+        corrupts: true,
+        task: |corpus, settings| Ok(Box::new(CuedRecall::new(corpus, settings))),
     },
     Objective {
         name: "language-model",
@@ -146,6 +159,7 @@ impl Default for ObjectiveSettings {
         Self {
             longest_excerpt: 112,
             terminated: true,
+            entities: Entities::default(),
             context: 128,
             seed: 0,
             split: Split::Train,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rand::Rng as _;
 
-use super::{ObjectiveSettings, capitalised};
+use super::ObjectiveSettings;
+use super::entities::Finder;
 use crate::data::documents::Documents;
 use crate::data::generator::generator;
 use crate::data::ragged::{MASK, Sequence};
@@ -42,6 +43,7 @@ pub struct SpanCorruption {
     settings: ObjectiveSettings,
     /// Where the span lies.
     spans: Spans,
+    entities: Finder,
 }
 
 /// How the masked span of an excerpt is chosen.
@@ -71,10 +73,11 @@ impl SpanCorruption {
             )));
         }
         Ok(Self {
-            documents: corpus.documents(settings.split).clone(),
+            documents: corpus.documents(settings.split),
             vocabulary: corpus.vocabulary.clone(),
             settings,
             spans,
+            entities: Finder::new(corpus, settings.entities),
         })
     }
 
@@ -89,7 +92,7 @@ impl SpanCorruption {
         let excerpt = self.documents.ids(index, 0..t as usize)?;
         let (mut first, mut last) = (s as usize, (s + m) as usize);
         if self.spans == Spans::Entities {
-            let runs = capitalised::runs(&excerpt, &self.vocabulary);
+            let runs = self.entities.find(&excerpt);
             if !runs.is_empty() {
                 let chosen = generator.gen_range(0..runs.len() as u32);
                 (first, last) = (runs[chosen as usize].start, runs[chosen as usize].end);

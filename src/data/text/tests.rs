@@ -38,7 +38,8 @@ fn refusal(folder: &tempfile::TempDir, keys: &str) -> String {
 }
 
 fn texts(corpus: &Corpus, split: Split) -> Vec<String> {
-    let texts = corpus.documents(split).texts(&corpus.vocabulary);
+    let documents = corpus.documents(split);
+    let texts = documents.texts(&corpus.vocabulary);
     texts.collect::<Result<_>>().expect("readable")
 }
 

@@ -13,9 +13,9 @@ use crate::model::ends::Embedding;
 use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 use crate::model::visit;
-use crate::ops::adamw::{self, Moments, Update};
 use crate::ops::attention::{self, AttentionDropout, NormedStream};
 use crate::ops::dropout::Dropout;
+use crate::ops::optimiser::{self, Moments, Update};
 use crate::ops::parameters::VisitorMut;
 use crate::ops::precision::Precision;
 use crate::ops::{Stream, embedding, feed_forward, head};
@@ -238,7 +238,7 @@ impl VisitorMut<f32, Cpu> for ReferenceUpdate<'_> {
             update.weight_decay = 0.0;
         }
         let moments = self.moments.next().expect("two moments per tensor");
-        adamw::reference::update(weight, self.gradients, moments, update, self.scale)
+        optimiser::reference::update(weight, self.gradients, moments, update, self.scale)
     }
 }
 

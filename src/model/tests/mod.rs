@@ -73,6 +73,7 @@ fn settings(learning_rate: f64, dropout: f64) -> StepSettings {
             learning_rate,
             betas: [0.9, 0.95],
             epsilon: 1e-8,
+            muon: None,
             weight_decay: 0.1,
             clip_norm: 1.0,
         },

@@ -168,11 +168,11 @@ mod tests {
         delta, differential, heads, kv_cache, parts, products, rows, synthesizer, talking,
         transform,
     };
-    use crate::ops::{adamw, embedding, head};
+    use crate::ops::{embedding, head, optimiser};
 
     /// All sources.
     const ALL: [&Source; 16] = [
-        &adamw::cuda::OPTIMISER,
+        &optimiser::cuda::OPTIMISER,
         &differential::DIFFERENCES,
         &embedding::cuda::TABLES,
         &head::cuda::LOSS,
@@ -193,7 +193,7 @@ mod tests {
     /// Test values of a constant, including the smallest and the largest.
     fn values(constant: &str) -> &'static [usize] {
         match constant {
-            "CHUNK" => &[adamw::cuda::CHUNK],
+            "CHUNK" => &[optimiser::cuda::CHUNK],
             "COLUMNS" => &[1, 64, 256, 1000],
             "HEAD_DIM" => &[1, 6, 16, 32, 64, 65, 96, 97, 128, 129, heads::WIDEST],
             "PARTS" => &[products::PARTS],

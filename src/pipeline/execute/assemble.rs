@@ -33,7 +33,7 @@ pub fn assemble(run: &RunDirectory, stages: &[&StageFolder]) -> Result<()> {
     let is_ours = |path: &Path| contents.iter().any(|(to, _)| to == path);
     for artefact in artefacts::ALL
         .into_iter()
-        .filter(|one| one.header.is_none())
+        .filter(|one| !one.is_always_there)
     {
         let path = run.file(artefact);
         let beside = match path.parent() {
@@ -71,7 +71,9 @@ fn contents(run: &RunDirectory, stages: &[&StageFolder]) -> Result<Vec<(PathBuf,
         for artefact in artefacts::ALL {
             if let Some(header) = artefact.header {
                 let parts: Vec<PathBuf> = trained.iter().map(|one| one.file(artefact)).collect();
-                all.push((run.file(artefact), Content::Rows(join(header()?, &parts)?)));
+                if artefact.is_always_there || parts.iter().any(|part| part.is_file()) {
+                    all.push((run.file(artefact), Content::Rows(join(header()?, &parts)?)));
+                }
             }
         }
     }

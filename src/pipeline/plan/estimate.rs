@@ -79,7 +79,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
             (inputs, cost)
         }
         Job::Finetune(spec, inputs) => {
-            let task = inputs.answers()?;
+            let task = inputs.finetuning(spec, 0)?;
             let cost = training((inputs, seed), task.as_ref(), spec, speeds)?;
             (inputs, cost)
         }
@@ -130,6 +130,7 @@ fn training(
                 learning_rate: 0.0,
                 betas: [0.9, 0.95],
                 epsilon: 1e-8,
+                muon: None,
                 weight_decay: 0.0,
                 clip_norm: 1.0,
             },

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::schema::Settings;
 use crate::config::{Experiment, Point, PointSettings};
-use crate::data::{Corpus, DataKind};
+use crate::data::Corpus;
 use crate::error::Result;
-use crate::kinds::Kinded;
 use crate::model::registry;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
 use crate::pipeline::execute::assemble::first_changed;
@@ -166,16 +166,18 @@ pub fn make<'a>(
 fn open<'a>(
     point: &'a Point,
     directory: Option<&Path>,
-    corpora: &mut Vec<(&'a Kinded<DataKind>, Arc<Corpus>)>,
+    corpora: &mut Vec<(&'a Settings, Arc<Corpus>)>,
 ) -> Result<Option<Inputs<'a>>> {
     let Some(settings) = point.settings.training() else {
         return Ok(None);
     };
-    let corpus = match corpora.iter().find(|(known, _)| **known == settings.data) {
+    let reads =
+        |known: &Settings| known.data == settings.data && known.kept_out() == settings.kept_out();
+    let corpus = match corpora.iter().find(|(known, _)| reads(known)) {
         Some((_, corpus)) => corpus.clone(),
         None => {
-            let corpus = Arc::new(settings.data.open(directory)?);
-            corpora.push((&settings.data, corpus.clone()));
+            let corpus = Arc::new(settings.open(directory)?);
+            corpora.push((settings, corpus.clone()));
             corpus
         }
     };

@@ -7,7 +7,7 @@ use crate::config::schema::{
     AttentionMapsSpec, EvaluateSpec, InventedSpec, PretrainSpec, Settings, Training,
 };
 use crate::data::made::Answers;
-use crate::data::objectives::{Reads, answers};
+use crate::data::objectives::Reads;
 use crate::data::questions::prompt;
 use crate::data::{Corpus, Question, Split, Task, invented, mapped};
 use crate::error::{Error, Result};
@@ -55,7 +55,7 @@ impl<'a> Job<'a> {
             Self::Pretrain(spec, inputs) => {
                 spec.training().steps(inputs.pretraining(spec, 0)?.len())
             }
-            Self::Finetune(spec, inputs) => spec.steps(inputs.answers()?.len()),
+            Self::Finetune(spec, inputs) => spec.steps(inputs.finetuning(spec, 0)?.len()),
             Self::Evaluate(spec, _) if !spec.ask_model => 0,
             Self::Evaluate(spec, inputs) => {
                 let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);
@@ -95,7 +95,12 @@ impl Inputs<'_> {
 
     /// The pretraining task.
     pub fn pretraining(&self, spec: &PretrainSpec, seed: u64) -> Result<Box<dyn Task>> {
-        spec.task(&self.corpus, Split::Train, &self.settings.model, seed)
+        self.settings.pretraining(spec, &self.corpus, seed)
+    }
+
+    /// The finetuning task.
+    pub fn finetuning(&self, spec: &Training, seed: u64) -> Result<Box<dyn Task>> {
+        self.settings.finetuning(spec, &self.corpus, seed)
     }
 
     /// What is held out, as sequences of the pretraining objective or examples of a made task. All runs score the same.
@@ -113,12 +118,9 @@ impl Inputs<'_> {
             let help = "set `data.held_out` or `data.held_out_test`, or remove what needs held-out documents";
             return Err(Error::config(message).help(help));
         }
-        let unmixed = settings.pretrain.clone().map(|spec| PretrainSpec {
-            mix: vec![],
-            ..spec
-        });
-        match unmixed.filter(|spec| spec.reads(Reads::Documents)) {
-            Some(spec) => spec.task(corpus, split, &settings.model, SEED),
+        let objective = settings.pretrain.as_ref().map(|spec| spec.objective.0);
+        match objective.filter(|one| one.reads == Reads::Documents) {
+            Some(objective) => settings.task(objective, corpus, split, SEED),
             None => {
                 let message = "held-out documents are scored with the objective of `[pretrain]`, which must read documents";
                 Err(Error::config(message))
@@ -132,21 +134,6 @@ impl Inputs<'_> {
             true => self.corpus.questions(split),
             false => &[],
         }
-    }
-
-    /// The finetuning task.
-    ///
-    /// # Errors
-    /// There are no training questions.
-    pub fn answers(&self) -> Result<Box<dyn Task>> {
-        let task = answers(&self.corpus)?;
-        if task.is_empty() {
-            let message =
-                "`[finetune]` learns to answer questions, but the data has no training questions";
-            let help = "remove the table, or add questions to the data";
-            return Err(Error::config(message).help(help));
-        }
-        Ok(task)
     }
 }
 

@@ -19,11 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::job::{Asked, Inputs, Job};
-use crate::config::schema::{
-    EvaluateSpec, ModelSpec, ScheduleForm, ScheduleSpec, Settings, ValidateSpec,
-};
+use crate::config::schema::{EvaluateSpec, ModelSpec, ScheduleSpec, Settings, ValidateSpec, reads};
 use crate::data::checksum::of_texts;
-use crate::data::objectives::Reads;
+use crate::data::objectives::{Entities, Reads};
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Corpus, Question, Split};
 use crate::error::{Kind, Result};
@@ -151,11 +149,11 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
                 let documents = corpus.documents.identity(&corpus.vocabulary)?;
                 put(&mut all, "data.documents", documents);
             }
-            if spec.reads(Reads::Answers) {
+            if spec.reads(Reads::Answers) || spec.entities == Entities::Answers {
                 answers(&mut all, corpus, Split::Train);
             }
-            if spec.validate.is_some() {
-                held_out(&mut all, inputs, ValidateSpec::SPLIT)?;
+            if let Some(spec) = &spec.validate {
+                validation(&mut all, inputs, spec)?;
             }
             start = add(Job::Pretrain(spec, inputs.clone()), start, all);
         }
@@ -165,6 +163,12 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
         if spec.epochs > 0 {
             let mut all = training(settings, seed, &start, "finetune", spec, &spec.schedule);
             answers(&mut all, corpus, Split::Train);
+            if reads(&spec.mix, Reads::Documents) {
+                documents(&mut all, inputs)?;
+            }
+            if let Some(spec) = &spec.validate {
+                validation(&mut all, inputs, spec)?;
+            }
             start = add(Job::Finetune(spec, inputs.clone()), start, all);
         }
     }
@@ -212,9 +216,10 @@ fn training(
     // For document order, dropout and corruption.
     put(&mut all, "seed", seed);
     table(&mut all, name, spec, &["init", "checkpoint_steps"]);
-    if schedule.form == ScheduleForm::Constant {
-        all.remove(&format!("{name}.schedule.final_tokens"));
-        all.remove(&format!("{name}.schedule.floor"));
+    let reads = schedule.form.0.reads;
+    let keys = ["final_tokens", "floor", "decay"].into_iter();
+    for key in keys.filter(|key| !reads.contains(key)) {
+        all.remove(&format!("{name}.schedule.{key}"));
     }
     all
 }
@@ -253,17 +258,20 @@ fn model(all: &mut Ingredients, spec: &ModelSpec) {
     table(all, "model", spec, &["dropout", "initial_deviation"]);
 }
 
+/// Keys of an evaluation that change nothing it writes, beside the questions, which are hashed themselves.
+const UNREAD: [&str; 3] = ["reported", "measures", "kept_out_questions"];
+
 fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, inputs: &Inputs<'_>) -> Result<()> {
     let corpus = &inputs.corpus;
     if spec.ask_model {
-        table(all, "evaluate", spec, &["reported", "measures"]);
+        table(all, "evaluate", spec, &UNREAD);
         tokens(all, corpus);
     } else {
         table(
             all,
             "evaluate",
             spec,
-            &["reported", "measures", "answer_characters"],
+            &[&UNREAD[..], &["answer_characters"]].concat(),
         );
     }
     let asked = Asked::of(spec, inputs)?;
@@ -297,6 +305,39 @@ fn held_out(all: &mut Ingredients, inputs: &Inputs<'_>, split: Split) -> Result<
         let longest = spec.longest_excerpt(settings.model.context);
         put(all, "held_out.longest_excerpt", longest);
     }
+    Ok(())
+}
+
+/// Adds the documents, and how the objectives that are mixed into finetuning show them.
+fn documents(all: &mut Ingredients, Inputs { settings, corpus }: &Inputs<'_>) -> Result<()> {
+    let shown = settings.objective_settings(Split::Train, 0);
+    put(
+        all,
+        "data.documents",
+        corpus.documents.identity(&corpus.vocabulary)?,
+    );
+    put(all, "finetune.longest_excerpt", shown.longest_excerpt);
+    put(all, "finetune.terminated", shown.terminated);
+    put(all, "finetune.entities", shown.entities);
+    Ok(())
+}
+
+/// Adds what a validation scores.
+fn validation(all: &mut Ingredients, inputs: &Inputs<'_>, spec: &ValidateSpec) -> Result<()> {
+    let split = inputs.settings.validation_split(spec);
+    if !inputs.settings.validated_by(spec).is_of_answers() {
+        return held_out(all, inputs, split);
+    }
+    put(
+        all,
+        "validate.questions",
+        questions(inputs.corpus.questions(split)),
+    );
+    put(
+        all,
+        "validate.answer_characters",
+        inputs.settings.answer_characters(),
+    );
     Ok(())
 }
 

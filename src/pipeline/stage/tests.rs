@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config;
 use crate::config::schema::{DeviceKind, Precision, PretrainSpec, Training};
+use crate::kinds::Named;
 
 /// The stages that compute with a model.
 const OF_MODEL: [StageKind; 3] = [
@@ -141,7 +142,7 @@ fn settings_that_no_stage_reads_make_nothing_stale() {
     // GPU-only, so it means f32 here.
     let rounded = |s: &mut Settings| s.precision = Precision::Tf32;
     assert_eq!(changed(rounded), []);
-    let form = |s: &mut Settings| pretrain(s).schedule.form = ScheduleForm::Constant;
+    let form = |s: &mut Settings| pretrain(s).schedule.form = Named::of("constant");
     let ended = |s: &mut Settings| {
         form(s);
         pretrain(s).schedule.final_tokens = Some(77);

@@ -1,7 +1,7 @@
-//! Validation during training: scores on the dev split, best weights and early stopping.
+//! Validation during training: scores on what is kept out of it, best weights and early stopping.
 
 use crate::config::schema::{KeptWeights, ValidateSpec};
-use crate::data::Task;
+use crate::data::{Question, Task};
 use crate::error::{Error, Kind, Result};
 use crate::eval;
 use crate::eval::measures::{Better, Evaluated, Measure};
@@ -22,10 +22,16 @@ pub struct Validation<'a> {
     spec: &'a ValidateSpec,
     pub measure: &'static Measure,
     inputs: &'a Inputs<'a>,
-    task: Box<dyn Task>,
+    scored: Scored<'a>,
     file: Appender,
     /// In order.
     pub rows: Vec<ValidationRow>,
+}
+
+/// What a validation scores.
+enum Scored<'a> {
+    HeldOut(Box<dyn Task>),
+    Questions(&'a [Question]),
 }
 
 impl<'a> Validation<'a> {
@@ -44,12 +50,20 @@ impl<'a> Validation<'a> {
             None => Appender::create::<ValidationRow>(&path)?,
             Some(from) => Appender::resume(&path, from.bytes)?,
         };
+        let (settings, items) = (inputs.settings, spec.items.unwrap_or(usize::MAX));
+        let (split, measure) = (settings.validation_split(spec), settings.validated_by(spec));
+        let scored = if measure.is_of_answers() {
+            let all = inputs.corpus.questions(split);
+            Scored::Questions(&all[..items.min(all.len())])
+        } else {
+            Scored::HeldOut(inputs.held_out(split)?)
+        };
         Ok(Self {
             folder,
             spec,
-            measure: inputs.settings.validated_by(spec),
+            measure,
             inputs,
-            task: inputs.held_out(ValidateSpec::SPLIT)?,
+            scored,
             file,
             rows: table::read(&path)?,
         })
@@ -79,10 +93,20 @@ impl<'a> Validation<'a> {
         heard: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let (model, vocabulary) = (completed.model, &self.inputs.corpus.vocabulary);
-        let some = (self.task.as_ref(), self.spec.items.unwrap_or(usize::MAX));
-        let held_out = eval::held_out::rows(model, some, vocabulary, &mut |_| heard())?;
-        let answers = vec![];
-        let scored = self.measure.score(&Evaluated { answers, held_out }, 0);
+        let mut heard = |_| heard();
+        let mut evaluated = Evaluated::default();
+        match &self.scored {
+            Scored::HeldOut(task) => {
+                let some = (task.as_ref(), self.spec.items.unwrap_or(usize::MAX));
+                evaluated.held_out = eval::held_out::rows(model, some, vocabulary, &mut heard)?;
+            }
+            Scored::Questions(asked) => {
+                let longest = self.inputs.settings.answer_characters();
+                let answers = eval::ask_model(model, vocabulary, asked, longest, &mut heard)?;
+                evaluated.answers = answers;
+            }
+        }
+        let scored = self.measure.score(&evaluated, 0);
         let scored = scored.ok_or_else(|| {
             let name = self.measure.name();
             Error::run(format!(

@@ -68,7 +68,7 @@ impl Work<'_> {
             }
             Job::Finetune(spec, inputs) => {
                 let kind = TrainingStage::Finetune;
-                let task = inputs.answers()?;
+                let task = inputs.finetuning(spec, self.seed)?;
                 self.fit(kind, (*spec).clone(), inputs, task.as_ref(), from)?;
             }
             Job::Evaluate(spec, inputs) => self.evaluate(spec, inputs)?,
@@ -195,10 +195,8 @@ impl Work<'_> {
         let every = stage.training.checkpoint_steps;
         let bar = self.shown.begin(kind.name(), steps, start.step);
         let (folder, stop) = (self.folder, self.stop);
-        let pretrain = inputs.settings.pretrain.as_ref();
-        let validate = pretrain.filter(|_| kind == TrainingStage::Pretrain);
-        let validate = validate.and_then(|spec| spec.validate.as_ref());
         let before = from.as_ref().and_then(|from| from.validation.as_ref());
+        let validate = stage.training.validate.as_ref();
         let validation = validate.map(|spec| Validation::open(folder, spec, inputs, before));
         let validation = validation.transpose()?;
         let mut journal =

@@ -14,6 +14,7 @@ use crate::metrics::artefacts::VALIDATION;
 use crate::metrics::measured::{Measured, MeasuredPoint, MeasuredRun};
 use crate::metrics::rows::{ChoiceRow, ValidationRow};
 use crate::metrics::statistics::mean;
+use crate::metrics::steps::TrainingStage;
 use crate::metrics::table;
 use crate::pipeline::directory::{State, Status, of_point};
 
@@ -127,11 +128,12 @@ fn candidate(
 /// The validation of the weights with which a run left pretraining.
 fn validation(run: &MeasuredRun, measure: &Measure, keep: KeptWeights) -> Result<f64> {
     let rows: Vec<ValidationRow> = run.read(&VALIDATION, "")?.unwrap_or_default();
-    let values = rows.iter().map(|row| row.value);
+    let of_pretraining = |row: &&ValidationRow| row.stage == TrainingStage::Pretrain.name();
+    let mut values = rows.iter().filter(of_pretraining).map(|row| row.value);
     let best = |a: &f64, b: &f64| measure.better.cost(*a).total_cmp(&measure.better.cost(*b));
     let kept = match keep {
         KeptWeights::Best => values.min_by(best),
-        KeptWeights::Last => rows.last().map(|row| row.value),
+        KeptWeights::Last => values.next_back(),
     };
     kept.ok_or_else(|| {
         let path = run.path(&VALIDATION, "");
@@ -282,6 +284,7 @@ mod tests {
             points: points.to_vec(),
         };
         let choice = Choice {
+            split: crate::data::Split::Dev,
             keys: vec!["rate".to_owned()],
             groups: vec![group("a", [0, 1]), group("b", [2, 3])],
         };

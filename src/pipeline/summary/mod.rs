@@ -116,7 +116,7 @@ pub(crate) struct Counted {
 /// What a run got right: the answers of the model or, if no model was asked, the constant answer; otherwise the scored tokens
 /// of what is held out. `None` if nothing can be counted.
 pub(crate) fn counted(run: &RunDirectory) -> Option<Counted> {
-    let splits = [Split::Dev, Split::Test, Split::Train].map(Split::name);
+    let splits = [Split::Dev, Split::Test, Split::Train, Split::Validate].map(Split::name);
     let of = |split, measure: &'static Measure, evaluated: &Evaluated| {
         let scored = measure.score(evaluated, 0)?;
         Some(Counted {

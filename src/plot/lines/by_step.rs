@@ -14,6 +14,7 @@ use crate::metrics::artefacts::VALIDATION;
 use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::ValidationRow;
 use crate::metrics::statistics::{Estimate, Interval};
+use crate::metrics::steps::TrainingStage;
 use crate::plot::seed_values::SeedValue;
 use crate::plot::{Caption, Figure, Gathered, Need, Plot, Points};
 
@@ -21,6 +22,8 @@ use crate::plot::{Caption, Figure, Gathered, Need, Plot, Points};
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
+    /// Which stage.
+    stage: TrainingStage,
     /// A key of the sweep; each of its values gets a chart of its own. Default: one chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     panels: Option<String>,
@@ -39,14 +42,14 @@ impl Plot for ByStep {
     type Keys = Keys;
 
     const NAME: &'static str = "validation-curves";
-    const SHOWS: &'static str = "validation scores during pretraining against steps";
-    const TITLE: &'static str = "Validation during pretraining";
+    const SHOWS: &'static str = "validation scores during training against steps";
+    const TITLE: &'static str = "Validation during training";
     const NEEDS: Need = Need::Validations;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[super::tests::by_step];
 
     fn origin(_: &Keys, measured: &Measured) -> String {
-        format!("{}, dev split.", measured.origin)
+        format!("{}.", measured.origin)
     }
 
     fn shows_candidates(keys: &Keys, chosen: &[String]) -> bool {
@@ -63,8 +66,10 @@ impl Plot for ByStep {
             let mut seeds = vec![];
             for run in &point.runs {
                 let rows: Vec<ValidationRow> = run.read(&VALIDATION, "")?.unwrap_or_default();
+                let of_stage = |row: &ValidationRow| row.stage == keys.stage.name();
+                let rows = rows.into_iter().filter(of_stage);
                 let rows: BTreeMap<usize, ValidationRow> =
-                    rows.into_iter().map(|row| (row.step, row)).collect();
+                    rows.map(|row| (row.step, row)).collect();
                 if !rows.is_empty() {
                     seeds.push((run.seed, rows));
                 }
@@ -87,9 +92,13 @@ impl Plot for ByStep {
         let names = Names::of(&measured.points, None, keys.panels.as_deref());
         let mut figure = Lines {
             measure: Named(measure),
-            horizontal: "optimiser step (pretrain)".to_owned(),
+            horizontal: format!("optimiser step ({})", keys.stage.name()),
             ..Lines::default()
         };
+        figure.notes.push(match measure.is_of_answers() {
+            true => "Scored on training questions that are kept out of training.".to_owned(),
+            false => "Scored on the dev split.".to_owned(),
+        });
         let mut is_shortened = false;
         for (point, seeds) in &validated {
             let steps = seeds.iter().flat_map(|(_, rows)| rows.keys());

@@ -10,6 +10,7 @@ mod data;
 mod explore;
 mod failures;
 mod help;
+mod kept_out;
 mod made;
 mod plan;
 mod progress;

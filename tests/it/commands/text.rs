@@ -245,7 +245,7 @@ fn what_cannot_be_is_refused_in_one_line_before_anything_is_written() {
         (
             "pretrain.validate.measure=\"exact-match\"",
             3,
-            "scores generated answers, and validation during training generates none",
+            "scores training questions by \"exact-match\", and \"text\" data has none",
         ),
         (
             "data.tokens=\"words\"",

@@ -55,7 +55,7 @@ extern "C" __global__ void gradient_norm(const double* sums, u32 count, const fl
     }
 }
 
-// AdamW (adamw/mod.rs has the formula), skipped if the loss or the norm is not finite.
+// AdamW (optimiser/mod.rs has the formula), skipped if the loss or the norm is not finite.
 extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const Report* report, float rate,
                                  float clip_norm, float beta1, float beta2, float correction1,
                                  float correction2, float epsilon) {

@@ -1,9 +1,10 @@
-//! AdamW: Adam with decoupled weight decay and gradient clipping by the global norm, over all tensors of a
-//! model.
+//! Optimisers, with decoupled weight decay and gradient clipping by the global norm, over all tensors of a model: AdamW, and
+//! Muon for matrices.
 
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+mod muon;
 #[cfg(test)]
 pub(crate) mod reference;
 
@@ -22,6 +23,8 @@ pub struct Update {
     pub betas: [f64; 2],
     /// Added to the square root of the second moment.
     pub epsilon: f64,
+    /// Muon's momentum, for hidden matrices; without it, AdamW updates them as well.
+    pub muon: Option<f64>,
     /// Decoupled weight decay of this tensor; 0 disables it.
     pub weight_decay: f64,
     /// Maximum global norm of the gradient; 0 disables clipping.
@@ -58,10 +61,10 @@ pub type Moments<N, D> = [Tensor<(usize,), N, D>; 2];
 
 /// A device that updates parameters.
 ///
-/// A step goes over the tensors of a model twice, in the same order: [`AdamwOp::try_accumulate_norm`] for
-/// each, then [`AdamwOp::try_update`] for each. A device may defer all work until [`AdamwOp::try_launch`].
-/// Only [`AdamwOp::try_finish`] makes the host wait for the metrics.
-pub trait AdamwOp<N: Dtype>: Device<N> {
+/// A step goes over the tensors of a model twice, in the same order: [`OptimiserOp::try_accumulate_norm`] for
+/// each, then [`OptimiserOp::try_update`] for each. A device may defer all work until [`OptimiserOp::try_launch`].
+/// Only [`OptimiserOp::try_finish`] makes the host wait for the metrics.
+pub trait OptimiserOp<N: Dtype>: Device<N> {
     /// A step in progress.
     type Step;
 
@@ -168,6 +171,7 @@ mod tests {
                 learning_rate: 0.01,
                 betas: [0.9, 0.95],
                 epsilon: 1e-8,
+                muon: None,
                 weight_decay: 0.1,
                 clip_norm: 1.0,
             };
@@ -213,6 +217,7 @@ mod tests {
                 learning_rate: 0.1,
                 betas: [0.9, 0.99],
                 epsilon: 1e-8,
+                muon: None,
                 weight_decay: 0.0,
                 clip_norm: 0.0,
             };

@@ -6,7 +6,7 @@ use dfdx::tensor_ops::{Device, ReshapeTo, TryAdd, TryDiv, TryMul, TrySub};
 
 use super::{Moments, Update};
 
-/// See [`super::AdamwOp::try_update`]; the gradient is multiplied by `scale` first.
+/// See [`super::OptimiserOp::try_update`]; the gradient is multiplied by `scale` first.
 pub(crate) fn update<S: Shape, N: Dtype, D: Device<N>>(
     parameter: &mut Tensor<S, N, D>,
     gradients: &mut Gradients<N, D>,

@@ -1,10 +1,11 @@
 //! The fast path: one pass over weight, gradient and both moments.
 
-use dfdx::shapes::{Rank0, Shape};
+use dfdx::shapes::{HasShape, Rank0, Shape};
 use dfdx::tensor::{AsArray, Cpu, CpuError, Gradients, Tensor};
 use rayon::prelude::*;
 
-use super::{AdamwOp, Moments, StepMetrics, Update};
+use super::muon;
+use super::{Moments, OptimiserOp, StepMetrics, Update};
 use crate::ops::bridge::host_mut;
 use crate::ops::kernels::rows::{sum_of, wide};
 
@@ -27,7 +28,7 @@ impl CpuStep {
     }
 }
 
-impl AdamwOp<f32> for Cpu {
+impl OptimiserOp<f32> for Cpu {
     type Step = CpuStep;
 
     fn try_begin(loss: &Tensor<Rank0, f32, Cpu>) -> Result<CpuStep, CpuError> {
@@ -57,8 +58,24 @@ impl AdamwOp<f32> for Cpu {
         if !metrics.is_finite() {
             return Ok(());
         }
-        let moments = [host_mut(first), host_mut(second)];
         let scale = metrics.gradient_scale(update.clip_norm) as f32;
+        if let Some(momentum) = update.muon {
+            let sizes = parameter.shape().concrete().into_iter();
+            let sizes: Vec<usize> = sizes.collect();
+            let sizes = sizes.try_into().expect("Muon updates matrices");
+            let weights = host_mut(parameter);
+            muon::update(
+                weights,
+                sizes,
+                gradient,
+                host_mut(first),
+                momentum,
+                update,
+                scale,
+            );
+            return Ok(());
+        }
+        let moments = [host_mut(first), host_mut(second)];
         update_elements(host_mut(parameter), gradient, moments, update, scale);
         Ok(())
     }

@@ -7,7 +7,7 @@ use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::shapes::{HasShape, Rank0, Shape};
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
-use super::{AdamwOp, Moments, StepMetrics, Update};
+use super::{Moments, OptimiserOp, StepMetrics, Update};
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::kernels::Source;
 use crate::ops::cuda::{Address, Gpu, at, gpu};
@@ -45,7 +45,7 @@ pub struct GpuStep {
     report: Option<CudaSlice<f64>>,
 }
 
-impl AdamwOp<f32> for Cuda {
+impl OptimiserOp<f32> for Cuda {
     type Step = GpuStep;
 
     fn try_begin(loss: &Tensor<Rank0, f32, Cuda>) -> Result<GpuStep, CudaError> {

@@ -1,11 +1,12 @@
 //! The learning rate as a pure function of time, measured in tokens.
+//!
+//! A form of the curve is one entry of `forms`.
 
-use std::f64::consts::PI;
+mod forms;
 
-use crate::config::schema::{ScheduleForm, ScheduleSpec};
+use crate::config::schema::ScheduleSpec;
 
-/// The cosine never goes below this fraction of the peak.
-const FLOOR: f64 = 0.1;
+pub use forms::{Form, Moment};
 
 /// Counts tokens as the reference does: every document as `context - 1`, padding included.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,51 +39,44 @@ impl Clock {
     }
 }
 
-/// The learning rate at the clock's time.
-///
-/// * cosine: linear warm-up, then `max(0.1, (1 + cos πp) / 2)` with p clamped at 1 or, with a floor f,
-///   `f + (1 - f) (1 + cos πp) / 2`;
-/// * cyclic-cosine: the reference sets the rate *after* each step, so the first step runs at the
-///   full rate and later ones at the rate of the tokens before them; p is not clamped, so the rate
-///   rises again past `final_tokens`;
-/// * constant: linear warm-up, then the peak.
-///
-/// Source: Loshchilov and Hutter 2017 (SGDR) for the cosine; minGPT's trainer for the cyclic form.
+/// Part of the time after warm-up in which a `warmup-stable-decay` falls, unless it is given.
+const DECAY: f64 = 0.2;
+
+/// The learning rate at the clock's time: linear warm-up, then the peak times the factor of the schedule's form.
 pub fn learning_rate_at(schedule: &ScheduleSpec, peak: f64, clock: &Clock) -> f64 {
-    let warmup = schedule.warmup_tokens;
+    let (form, warmup) = (schedule.form.0, schedule.warmup_tokens);
     let last = schedule.final_tokens.unwrap_or(clock.stage);
-    let progress = |tokens: u64| {
-        (tokens.saturating_sub(warmup)) as f64 / last.saturating_sub(warmup).max(1) as f64
+    let warm = match form.is_set_afterwards {
+        true => clock.before,
+        false => clock.through,
     };
-    let cosine = |p: f64| {
-        let fall = 0.5 * (1.0 + (PI * p).cos());
-        match schedule.floor {
-            Some(floor) => floor + (1.0 - floor) * fall,
-            None => fall.max(FLOOR),
-        }
-    };
-    let warm = |tokens: u64| tokens as f64 / warmup.max(1) as f64;
-    peak * match schedule.form {
-        ScheduleForm::CyclicCosine if clock.before == 0 => 1.0,
-        ScheduleForm::CyclicCosine if clock.before < warmup => warm(clock.before),
-        ScheduleForm::CyclicCosine => cosine(progress(clock.before)),
-        _ if clock.through < warmup => warm(clock.through),
-        ScheduleForm::Cosine => cosine(progress(clock.before).min(1.0)),
-        ScheduleForm::Constant => 1.0,
+    if form.is_set_afterwards && clock.before == 0 {
+        return peak;
     }
+    if warm < warmup {
+        return peak * (warm as f64 / warmup.max(1) as f64);
+    }
+    let after_warmup = |tokens: u64| tokens.saturating_sub(warmup) as f64;
+    let moment = Moment {
+        progress: after_warmup(clock.before) / after_warmup(last).max(1.0),
+        floor: schedule.floor,
+        decay: schedule.decay.unwrap_or(DECAY),
+    };
+    peak * (form.factor)(&moment)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::Named;
 
     /// Factors at the first step of each named epoch of the assignment's pretraining.
-    fn assignment_factors(form: ScheduleForm, epochs: &[usize]) -> Vec<f64> {
+    fn assignment_factors(form: &str, epochs: &[usize]) -> Vec<f64> {
         let schedule = ScheduleSpec {
-            form,
+            form: Named::of(form),
             warmup_tokens: 10_240,
             final_tokens: Some(75_212_800),
-            floor: None,
+            ..ScheduleSpec::default()
         };
         let mut factors = vec![];
         let mut clock = Clock::new(650 * 2938, 128, 0);
@@ -99,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_cyclic_cosine_rises_again_as_in_the_reference() {
-        let factors = assignment_factors(ScheduleForm::CyclicCosine, &[1, 100, 200, 404, 606, 650]);
+        let factors = assignment_factors("cyclic-cosine", &[1, 100, 200, 404, 606, 650]);
         let close = |i: usize, want: f64| assert!((factors[i] - want).abs() < 0.02, "{factors:?}");
         close(0, 1.0);
         close(1, 0.5);
@@ -111,7 +105,7 @@ mod tests {
 
     #[test]
     fn the_clamped_form_stays_at_its_floor() {
-        let factors = assignment_factors(ScheduleForm::Cosine, &[1, 100, 300, 650]);
+        let factors = assignment_factors("cosine", &[1, 100, 300, 650]);
         assert_eq!(factors[0], 1.0, "one step passes the whole warm-up");
         assert!((factors[1] - 0.5).abs() < 0.02);
         assert_eq!(factors[2..], [0.1, 0.1]);
@@ -134,10 +128,58 @@ mod tests {
         assert!(rates.is_sorted_by(|a, b| a > b) && rates[99] > 0.5 && rates[99] < 0.501);
     }
 
+    /// The rates of a hundred steps with a peak of 2.
+    fn rates(schedule: &ScheduleSpec) -> Vec<f64> {
+        let mut clock = Clock::new(100, 8, 0);
+        let rate = |_| {
+            clock.begin_step(1);
+            learning_rate_at(schedule, 2.0, &clock)
+        };
+        (0..100).map(rate).collect()
+    }
+
+    #[test]
+    fn a_line_falls_evenly_to_its_floor() {
+        let mut schedule = ScheduleSpec {
+            form: Named::of("linear"),
+            ..ScheduleSpec::default()
+        };
+        let to_zero = rates(&schedule);
+        let close = |rate: f64, want: f64| assert!((rate - want).abs() < 1e-12, "{rate}");
+        for (step, want) in [(0, 2.0), (50, 1.0), (99, 0.02)] {
+            close(to_zero[step], want);
+        }
+        schedule.floor = Some(0.5);
+        let to_floor = rates(&schedule);
+        for (step, want) in [(0, 2.0), (50, 1.5), (99, 1.01)] {
+            close(to_floor[step], want);
+        }
+        // Behind its end it stays there.
+        schedule.final_tokens = Some(350);
+        close(rates(&schedule)[60], 1.0);
+    }
+
+    #[test]
+    fn a_plateau_falls_in_its_last_part() {
+        let mut schedule = ScheduleSpec {
+            form: Named::of("warmup-stable-decay"),
+            warmup_tokens: 70,
+            ..ScheduleSpec::default()
+        };
+        let close = |rate: f64, want: f64| assert!((rate - want).abs() < 1e-12, "{rate}");
+        let all = rates(&schedule);
+        // Ten steps of warm-up, then 90, of which the last 18 fall.
+        for (step, want) in [(0, 0.2), (9, 2.0), (82, 2.0), (91, 1.0), (99, 1.0 / 9.0)] {
+            close(all[step], want);
+        }
+        schedule.decay = Some(1.0);
+        close(rates(&schedule)[55], 1.0);
+    }
+
     #[test]
     fn warm_up_is_linear_and_ends_at_the_peak() {
         let schedule = ScheduleSpec {
-            form: ScheduleForm::Constant,
+            form: Named::of("constant"),
             warmup_tokens: 70,
             ..ScheduleSpec::default()
         };

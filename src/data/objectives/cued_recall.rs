@@ -1,0 +1,273 @@
+//! Cued recall: a name that a document mentions, asked for by the document's title and some of the words before it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use rand::Rng as _;
+
+use super::ObjectiveSettings;
+use super::entities::Finder;
+use crate::data::documents::Documents;
+use crate::data::generator::generator;
+use crate::data::ragged::{MASK, PAD, Sequence};
+use crate::data::vocabulary::Vocabulary;
+use crate::data::{Corpus, Task};
+use crate::error::Result;
+use crate::metrics::rows::CorruptionRow;
+
+/// The task of recalling the names of a document.
+///
+/// The document `Ada Moss. A painter from Peru, she was born in Lima in 1901.` becomes, with the name `Lima` and two of the
+/// words before it:
+///
+/// ```text
+/// tokens   Ada Moss. born in ⁇Lima
+/// targets  □ … □             Lima⁇
+/// ```
+///
+/// Name and number of words are drawn uniformly; no words, and all of them, are possible. So what is asked for depends on the
+/// title as much as in a question, and no context can take its place.
+///
+/// A name is a run of capitalised words within the excerpt, behind the title, that is no part of it. A document without one
+/// asks for its second half.
+pub struct CuedRecall {
+    documents: Arc<Documents>,
+    vocabulary: Vocabulary,
+    settings: ObjectiveSettings,
+    entities: Finder,
+}
+
+/// Title, words before the name, and the name.
+type Parts = [Vec<u32>; 3];
+
+impl CuedRecall {
+    pub fn new(corpus: &Corpus, settings: ObjectiveSettings) -> Self {
+        Self {
+            documents: corpus.documents(settings.split),
+            vocabulary: corpus.vocabulary.clone(),
+            settings,
+            entities: Finder::new(corpus, settings.entities),
+        }
+    }
+
+    fn parts(&self, epoch: u64, index: usize) -> Result<Parts> {
+        let mut draws = generator(b"recall..", [self.settings.seed, epoch, index as u64]);
+        let excerpt = self
+            .documents
+            .ids(index, 0..self.settings.longest_excerpt)?;
+        let text = |range: Range<usize>| self.vocabulary.decode(&excerpt[range]);
+        let title_end = title_end(&excerpt, &self.vocabulary);
+        let title = text(0..title_end);
+        let runs = self.entities.find(&excerpt).into_iter();
+        let is_name = |run: &Range<usize>| {
+            run.start >= title_end && !title.contains(text(run.clone()).trim())
+        };
+        let runs: Vec<_> = runs.filter(is_name).collect();
+        let name = match runs.len() {
+            0 => title_end.max(excerpt.len() / 2)..excerpt.len(),
+            count => runs[draws.gen_range(0..count as u32) as usize].clone(),
+        };
+        // A token that is no more than a space begins no word.
+        let is_start = |&at: &usize| {
+            let (before, token) = (text(at - 1..at), text(at..at + 1));
+            (before.ends_with(' ') || token.starts_with(' ')) && token != " "
+        };
+        let behind_title = title_end.max(1)..name.start;
+        let mut words: Vec<usize> = behind_title.filter(is_start).collect();
+        words.push(name.start);
+        let first = words[draws.gen_range(0..words.len() as u32) as usize];
+        Ok([0..title_end, first..name.start, name].map(|range| excerpt[range].to_vec()))
+    }
+}
+
+/// Where the title of a document ends, with the space behind it: at the first full stop that does not follow an initial.
+/// A document whose first sentence is longer than a title begins with its first run of capitalised words instead.
+fn title_end(tokens: &[u32], vocabulary: &Vocabulary) -> usize {
+    const MOST_WORDS: usize = 6;
+    let text = vocabulary.decode(tokens);
+    let mut from = 0;
+    let stop = loop {
+        let Some(at) = text[from..].find(". ").map(|at| from + at) else {
+            break None;
+        };
+        let word = text[..at].rsplit([' ', '.']).next().unwrap_or_default();
+        if word.chars().count() > 1 {
+            break Some(at + 2);
+        }
+        from = at + 2;
+    };
+    let is_title = |&end: &usize| text[..end].split_whitespace().count() <= MOST_WORDS;
+    let is_in_run = |c: char| c.is_alphanumeric() || " '-".contains(c);
+    let end = stop.filter(is_title).unwrap_or_else(|| {
+        let mut end = 0;
+        for word in text.split_inclusive(' ') {
+            if !word.starts_with(char::is_uppercase) {
+                break;
+            }
+            end += word.len();
+            if !word.chars().all(is_in_run) {
+                break;
+            }
+        }
+        end
+    });
+    let mut length = 0;
+    let covered = |token: &&u32| {
+        length += vocabulary.decode(&[**token]).len();
+        length <= end
+    };
+    tokens.iter().take_while(covered).count()
+}
+
+impl Task for CuedRecall {
+    fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
+        let [title, cue, name] = self.parts(epoch, index)?;
+        let close: &[u32] = if self.settings.terminated {
+            &[MASK]
+        } else {
+            &[]
+        };
+        let mut tokens = [&title[..], &cue, &[MASK], &name, close].concat();
+        let mut targets = vec![PAD; title.len() + cue.len()];
+        targets.extend_from_slice(&tokens[targets.len() + 1..]);
+        tokens.pop();
+        Ok(Sequence { tokens, targets })
+    }
+
+    fn longest_sequence(&self) -> usize {
+        let longest = self.documents.longest().min(self.settings.longest_excerpt);
+        longest + usize::from(self.settings.terminated)
+    }
+
+    fn example(&self, epoch: u64, index: usize) -> Result<Option<CorruptionRow>> {
+        let sequence = self.sequence(epoch, index)?;
+        let [title, cue, name] = self.parts(epoch, index)?;
+        let decode = |ids: &[u32]| self.vocabulary.decode(ids);
+        Ok(Some(CorruptionRow {
+            document: index + 1,
+            epoch: epoch as usize,
+            prefix: decode(&[title, cue].concat()),
+            masked: decode(&name),
+            suffix: String::new(),
+            sequence: decode(&sequence.tokens),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Question;
+
+    fn task(documents: &[&str], settings: ObjectiveSettings) -> CuedRecall {
+        let all = format!("{} Where was born?", documents.join("\n"));
+        let vocabulary = Vocabulary::of(&all).expect("a vocabulary");
+        let documents: Vec<String> = documents.iter().map(|&one| one.to_owned()).collect();
+        let mut corpus = Corpus::of_texts(&documents, vocabulary).expect("encoded");
+        corpus.train.push(Question {
+            text: "Where was Ada Moss born?".to_owned(),
+            answer: Some("Isle of Wight".to_owned()),
+        });
+        CuedRecall::new(&corpus, settings)
+    }
+
+    /// What is read and what is asked for in some epochs, without repetitions.
+    fn asked(document: &str, settings: ObjectiveSettings) -> Vec<(String, String)> {
+        let task = task(&[document], settings);
+        let row = |epoch| task.example(epoch, 0).expect("readable").expect("a row");
+        let rows = (1..400).map(row).map(|row| (row.prefix, row.masked));
+        let rows: std::collections::BTreeSet<_> = rows.collect();
+        rows.into_iter().collect()
+    }
+
+    #[test]
+    fn a_name_is_asked_for_by_the_title_and_any_number_of_the_words_before_it() {
+        let all = asked("Ada Moss. She left Lima, for Ada Moss.", Default::default());
+        let all: Vec<(&str, &str)> = all.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        let expected = [
+            ("Ada Moss. ", "Lima"),
+            ("Ada Moss. ", "She"),
+            ("Ada Moss. She left ", "Lima"),
+            ("Ada Moss. left ", "Lima"),
+        ];
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn only_the_name_and_its_end_are_scored() {
+        let task = task(&["Ada Moss. in Lima."], ObjectiveSettings::default());
+        let shown = |epoch| task.sequence(epoch, 0).expect("readable");
+        let sequence = (1..99).map(shown).find(|one| one.tokens.len() == 18);
+        let Sequence { tokens, targets } = sequence.expect("both words are shown");
+        assert_eq!(task.vocabulary.decode(&tokens), "Ada Moss. in ⁇Lima");
+        let scored = format!("{}Lima⁇", "□".repeat(13));
+        assert_eq!(task.vocabulary.decode(&targets), scored);
+        assert!(tokens.len() <= task.longest_sequence());
+    }
+
+    #[test]
+    fn answers_to_training_questions_may_be_asked_for_alone() {
+        let settings = ObjectiveSettings {
+            entities: super::super::Entities::Answers,
+            ..ObjectiveSettings::default()
+        };
+        let document = "Ada Moss. Of the Isle of Wight, near Dover.";
+        let names = |document| {
+            let names = asked(document, settings).into_iter().map(|(_, name)| name);
+            std::collections::BTreeSet::from_iter(names)
+        };
+        assert_eq!(Vec::from_iter(names(document)), ["Isle of Wight"]);
+        // Where none is mentioned, every name counts.
+        let document = "Ada Moss. Of the Isle of Wighty, near Dover.";
+        assert_eq!(
+            Vec::from_iter(names(document)),
+            ["Dover", "Isle", "Of", "Wighty"]
+        );
+    }
+
+    #[test]
+    fn a_title_ends_at_a_full_stop_that_ends_no_initial() {
+        let title = |text: &str| {
+            let vocabulary = Vocabulary::of(text).expect("a vocabulary");
+            let tokens = vocabulary.encode(text).expect("known");
+            vocabulary.decode(&tokens[..title_end(&tokens, &vocabulary)])
+        };
+        for (text, expected) in [
+            ("Ada Moss. Born in Lima, she", "Ada Moss. "),
+            ("Ada P. Moss. Ada P Moss was", "Ada P. Moss. "),
+            ("Bedük. Serhat Bedük is", "Bedük. "),
+            ("Ada Moss was born in Lima, far away. She", "Ada Moss "),
+            ("Ada Moss-Ray, born in Lima", "Ada Moss-Ray, "),
+            ("nothing here", ""),
+            ("", ""),
+        ] {
+            assert_eq!(title(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_document_without_a_name_asks_for_its_second_half() {
+        let rows = asked(
+            "Ada Moss. she left it all behind",
+            ObjectiveSettings::default(),
+        );
+        assert!(
+            rows.iter().all(|(_, asked)| asked == "ft it all behind"),
+            "{rows:?}"
+        );
+        for document in ["", "Ada", "Ada. "] {
+            let task = task(
+                &[document, "Ada Moss. in Lima."],
+                ObjectiveSettings::default(),
+            );
+            for epoch in 1..20 {
+                let sequence = task.sequence(epoch, 0).expect("readable");
+                assert!(sequence.scored() > 0, "{document}");
+            }
+        }
+    }
+}
