@@ -51,7 +51,7 @@ pub fn time(
     };
     let steps = warm_up + wanted;
     let of_epoch = |epoch: usize| {
-        let (documents, shuffle) = (spec.batch_documents, spec.shuffle);
+        let (documents, shuffle) = (spec.training().update_documents(), spec.shuffle);
         let all = batches(task.as_ref(), epoch as u64, documents, shuffle, start.seed);
         all.first(spec.training().epoch_documents(task.len()))
     };

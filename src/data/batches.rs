@@ -64,9 +64,21 @@ impl Batches<'_> {
     /// # Errors
     /// See [`Task::sequence`].
     pub fn batch(&self, index: usize) -> Result<Ragged> {
+        self.of(self.documents(index))
+    }
+
+    /// Batch `index` in parts of so many documents, of which the last may have fewer.
+    ///
+    /// # Errors
+    /// See [`Task::sequence`].
+    pub fn parts(&self, index: usize, documents: usize) -> Result<Vec<Ragged>> {
+        let parts = self.documents(index).chunks(documents.max(1));
+        parts.map(|part| self.of(part)).collect()
+    }
+
+    fn of(&self, documents: &[usize]) -> Result<Ragged> {
         let sequence = |&document: &usize| self.task.sequence(self.epoch, document);
-        let sequences = self.documents(index).iter().map(sequence);
-        let sequences: Vec<Sequence> = sequences.collect::<Result<_>>()?;
+        let sequences: Vec<Sequence> = documents.iter().map(sequence).collect::<Result<_>>()?;
         Ok(Ragged::from_sequences(&sequences))
     }
 }

@@ -74,6 +74,7 @@ fn the_real_corpus_gives_the_reported_batches() {
     let pretrain = SpanCorruption::new(
         &corpus,
         ObjectiveSettings {
+            shortest_excerpt: 4,
             longest_excerpt: 112,
             terminated: true,
             seed: 0,

@@ -109,7 +109,7 @@ mod tests {
         fn parameter_count(&self) -> usize {
             0
         }
-        fn begin_step(&mut self, _: &Ragged, _: &StepSettings) -> Result<()> {
+        fn begin_step(&mut self, _: &[Ragged], _: &StepSettings) -> Result<()> {
             Err(crate::error::Error::run("it only counts"))
         }
         fn finish_step(&mut self) -> Result<StepMetrics> {

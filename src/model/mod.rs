@@ -65,15 +65,16 @@ pub trait Trainable {
     /// Number of trained parameters.
     fn parameter_count(&self) -> usize;
 
-    /// Starts a step: forward, backward, gradient clipping, AdamW. A step whose loss or gradient is not
-    /// finite changes nothing.
+    /// Starts a step: forward, backward, gradient clipping, update. A step whose loss or gradient is not
+    /// finite changes nothing. The gradients of the parts of a batch are added up, each with the share of its scored tokens, which
+    /// gives the gradient of the whole batch.
     ///
     /// A GPU may still be working when this returns: use the time to prepare the next batch. The model must
     /// not be used for anything else before [`Trainable::finish_step`].
     ///
     /// # Errors
-    /// The batch does not fit the model or has no scored token; the device fails.
-    fn begin_step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<()>;
+    /// A part of the batch does not fit the model, or none has a scored token; the device fails.
+    fn begin_step(&mut self, batch: &[Ragged], settings: &StepSettings) -> Result<()>;
 
     /// Waits for the step in progress and returns its metrics.
     ///
@@ -83,7 +84,7 @@ pub trait Trainable {
 
     /// [`Trainable::begin_step`] and [`Trainable::finish_step`] in one.
     fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepMetrics> {
-        self.begin_step(batch, settings)?;
+        self.begin_step(std::slice::from_ref(batch), settings)?;
         self.finish_step()
     }
 

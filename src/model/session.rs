@@ -2,7 +2,7 @@
 
 use dfdx::shapes::{HasShape, Rank0};
 use dfdx::tensor::{Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace};
-use dfdx::tensor_ops::Backward;
+use dfdx::tensor_ops::{Backward, TryAdd, TryMul};
 
 use super::caching::CachingDecoder;
 use super::decoder::{Decoder, log_softmax};
@@ -33,6 +33,17 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     pending: Option<D::Step>,
 }
 
+/// Where the number of a part of a batch stands in the key of its dropout; the numbers of stage and step leave these bits free.
+const PART_BITS: u32 = 40;
+
+/// Rejects a batch without scored tokens: its mean loss is undefined.
+fn check_scored(batch: &[Ragged]) -> Result<()> {
+    match batch.iter().all(|part| part.scored() == 0) {
+        true => Err(Error::run("a batch without any scored token has no loss")),
+        false => Ok(()),
+    }
+}
+
 impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
     /// Fresh weights drawn from `start`.
     pub(super) fn new(
@@ -52,15 +63,6 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
         })
     }
 
-    /// Rejects a batch without scored tokens: its mean loss is undefined.
-    fn check_scored(&self, batch: &Ragged) -> Result<()> {
-        self.check_batch(batch)?;
-        if batch.scored() == 0 {
-            return Err(Error::run("a batch without any scored token has no loss"));
-        }
-        Ok(())
-    }
-
     fn check_batch(&self, batch: &Ragged) -> Result<()> {
         let ids = batch.tokens.iter().chain(&batch.targets);
         check_fits(&self.model, batch.longest(), ids)
@@ -68,14 +70,38 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
 
     fn try_begin(
         &mut self,
-        batch: &Ragged,
-        dropout: Dropout,
+        batch: &[Ragged],
+        dropout: (f64, u64),
         update: Update,
     ) -> Result<D::Step, D::Err> {
-        let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
-        let tape: OwnedTape<f32, D> = start.traced(Gradients::leaky()).split_tape().1;
-        let (loss, tape) = self.model.loss(batch, dropout, tape)?.split_tape();
-        let mut gradients = loss.clone().put_tape(tape).try_backward()?;
+        let scored: usize = batch.iter().map(Ragged::scored).sum();
+        let mut total: Option<Tensor<Rank0, f32, D>> = None;
+        let mut gradients = Gradients::leaky();
+        for (i, part) in batch.iter().enumerate() {
+            let share = part.scored() as f64 / scored as f64;
+            if share == 0.0 {
+                continue;
+            }
+            let (rate, key) = dropout;
+            let dropout = Dropout::new(rate, key ^ ((i as u64) << PART_BITS));
+            let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
+            let tape: OwnedTape<f32, D> = start.traced(gradients).split_tape().1;
+            let mut loss = self.model.loss(part, dropout, tape)?;
+            if share < 1.0 {
+                loss = loss.try_mul(share as f32)?;
+            }
+            let (loss, tape) = loss.split_tape();
+            gradients = loss.clone().put_tape(tape).try_backward()?;
+            total = Some(match total {
+                Some(before) => before.try_add(loss)?,
+                None => loss,
+            });
+            if batch.len() > 1 {
+                // Those of activations are not needed any more: the next part has its own.
+                gradients = visit::of_weights(&self.model, gradients)?;
+            }
+        }
+        let loss = total.expect("a batch has a scored token");
         let mut step = D::try_begin(&loss)?;
         visit::measure(&self.model, &mut gradients, &mut step)?;
         let (model, moments) = (&mut self.model, &mut self.moments);
@@ -90,9 +116,10 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         visit::parameter_count(&self.model)
     }
 
-    fn begin_step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<()> {
-        self.check_scored(batch)?;
-        let dropout = Dropout::new(settings.dropout, settings.dropout_key);
+    fn begin_step(&mut self, batch: &[Ragged], settings: &StepSettings) -> Result<()> {
+        batch.iter().try_for_each(|part| self.check_batch(part))?;
+        check_scored(batch)?;
+        let dropout = (settings.dropout, settings.dropout_key);
         let update = Update {
             step: self.steps + 1,
             ..settings.update
@@ -110,7 +137,8 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     }
 
     fn loss_nats(&self, batch: &Ragged) -> Result<f64> {
-        self.check_scored(batch)?;
+        self.check_batch(batch)?;
+        check_scored(std::slice::from_ref(batch))?;
         let loss = || self.model.loss(batch, Dropout::NONE, NoneTape);
         let loss = self.on_cpu.run(loss).map_err(device_error)?;
         Ok(f64::from(loss.as_vec()[0]))

@@ -73,6 +73,17 @@ pub(super) fn allocate<D: LabDevice<f32>>(
     model.each("", &mut Allocate(gradients))
 }
 
+/// The gradients of all weights, without any others.
+pub(super) fn of_weights<D: LabDevice<f32>>(
+    model: &impl Weights<f32, D>,
+    mut gradients: Gradients<f32, D>,
+) -> Result<Gradients<f32, D>, D::Err> {
+    let mut kept = Gradients::leaky();
+    let (from, to) = (&mut gradients, &mut kept);
+    model.each("", &mut Keep { from, to })?;
+    Ok(kept)
+}
+
 /// The first pass of an optimiser step: accumulates the gradient norm.
 pub(super) fn measure<D: LabDevice<f32>>(
     model: &impl Weights<f32, D>,
@@ -144,6 +155,19 @@ impl<D: LabDevice<f32>> Visitor<f32, D> for Layout {
     fn visit<S: Shape>(&mut self, name: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
         let sizes = weight.shape().concrete().into_iter();
         self.0.push((name.to_owned(), sizes.collect()));
+        Ok(())
+    }
+}
+
+struct Keep<'a, D: LabDevice<f32>> {
+    from: &'a mut Gradients<f32, D>,
+    to: &'a mut Gradients<f32, D>,
+}
+
+impl<D: LabDevice<f32>> Visitor<f32, D> for Keep<'_, D> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
+        let from = self.from.get_or_alloc_mut(weight)?;
+        std::mem::swap(from, self.to.get_or_alloc_mut(weight)?);
         Ok(())
     }
 }

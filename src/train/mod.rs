@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::config::schema::{OptimiserKind, Training};
+use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::metrics::rows::{StepRow, TimingRow};
@@ -140,23 +141,25 @@ pub fn fit(
     let mut at = from.clone();
     'training: while at.epoch < training.epochs {
         let epoch = at.epoch + 1;
-        let (documents, shuffle) = (training.batch_documents, training.shuffle);
-        let batches = batches(task, epoch as u64, documents, shuffle, stage.seed);
+        let (all, each) = (training.update_documents(), training.batch_documents);
+        let batches = batches(task, epoch as u64, all, training.shuffle, stage.seed);
         let batches = batches.first(epoch_documents);
         let mut next = None;
         while at.batch < batches.len() {
             let started = Instant::now();
             let batch = match next.take() {
                 Some(batch) => batch,
-                None => batches.batch(at.batch)?,
+                None => batches.parts(at.batch, each)?,
             };
-            clock.begin_step(batch.documents());
+            let documents = batch.iter().map(Ragged::documents).sum();
+            let tokens: usize = batch.iter().map(Ragged::len).sum();
+            clock.begin_step(documents);
             at.step += 1;
             let settings = stage.step_settings(at.step, &clock);
             model.begin_step(&batch, &settings)?;
             // Overlaps with the GPU's work.
             let following = at.batch + 1;
-            let prepared = (following < batches.len()).then(|| batches.batch(following));
+            let prepared = (following < batches.len()).then(|| batches.parts(following, each));
             let metrics = model.finish_step()?;
             next = prepared.transpose()?;
             if !metrics.is_finite() {
@@ -171,8 +174,8 @@ pub fn fit(
                     stage: stage.kind.name().to_owned(),
                     epoch,
                     step: at.step,
-                    documents: batch.documents(),
-                    tokens: batch.len(),
+                    documents,
+                    tokens,
                     loss_nats: metrics.loss_nats,
                     learning_rate: settings.update.learning_rate,
                     gradient_norm: metrics.gradient_norm,
@@ -181,7 +184,7 @@ pub fn fit(
                     stage: stage.kind.name().to_owned(),
                     step: at.step,
                     step_ms: seconds * 1e3,
-                    tokens_per_second: batch.len() as f64 / seconds,
+                    tokens_per_second: tokens as f64 / seconds,
                 },
                 position: &at,
                 ends_epoch: at.batch == batches.len(),
@@ -207,7 +210,7 @@ pub fn fit(
 mod tests {
     use super::*;
     use crate::config::schema::{OptimiserSpec, ScheduleSpec};
-    use crate::data::ragged::{Ragged, Sequence};
+    use crate::data::ragged::Sequence;
     use crate::model::TrainingState;
     use crate::model::weights::Weight;
 
@@ -224,8 +227,9 @@ mod tests {
         fn parameter_count(&self) -> usize {
             0
         }
-        fn begin_step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<()> {
-            self.asked.push((batch.documents(), *settings));
+        fn begin_step(&mut self, batch: &[Ragged], settings: &StepSettings) -> Result<()> {
+            let documents = batch.iter().map(Ragged::documents).sum();
+            self.asked.push((documents, *settings));
             Ok(())
         }
         fn finish_step(&mut self) -> Result<StepMetrics> {
@@ -306,6 +310,7 @@ mod tests {
             training: Training {
                 epochs: 2,
                 batch_documents: 2,
+                accumulate: 1,
                 learning_rate: 0.1,
                 init: None,
                 optimiser: OptimiserSpec::default(),

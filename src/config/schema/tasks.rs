@@ -3,7 +3,7 @@
 use super::training::default_excerpt;
 use super::{MixedSpec, PretrainSpec, Settings, Training};
 use crate::data::objectives::mix::{self, Mix};
-use crate::data::objectives::{Objective, ObjectiveSettings, answers};
+use crate::data::objectives::{Objective, ObjectiveSettings, SHORTEST_EXCERPT, answers};
 use crate::data::{Corpus, Split, Task};
 use crate::error::{Error, Result};
 
@@ -90,6 +90,7 @@ impl Settings {
             None => default_excerpt(model.context),
         };
         ObjectiveSettings {
+            shortest_excerpt: pretrain.map_or(SHORTEST_EXCERPT, PretrainSpec::shortest_excerpt),
             longest_excerpt,
             terminated: pretrain.is_none_or(|spec| spec.terminated),
             entities: pretrain.map_or_else(Default::default, |spec| spec.entities),

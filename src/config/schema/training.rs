@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{default_true, is_default};
 use crate::config::home;
-use crate::data::objectives::{Entities, Objective, Reads};
+use crate::data::objectives::{Entities, Objective, Reads, SHORTEST_EXCERPT};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::kinds::Named;
@@ -32,6 +32,11 @@ macro_rules! training_stage {
             /// Batch size: documents or questions per step.
             #[schemars(range(min = 1))]
             pub batch_documents: usize,
+            /// Number of batches whose gradients are added up for each update, which then learns from that many times
+            /// `batch_documents`: for batches that do not fit into memory. Default: 1.
+            #[schemars(range(min = 1))]
+            #[serde(default = "default_one", skip_serializing_if = "is_one")]
+            pub accumulate: usize,
             /// Peak learning rate.
             #[schemars(extend("exclusiveMinimum" = 0))]
             pub learning_rate: f64,
@@ -88,6 +93,11 @@ training_stage! {
         /// assignment's handout.
         #[serde(default = "default_true")]
         pub terminated: bool,
+        /// Shortest prefix of a document that span corruption shows, in characters; its length is drawn from here to
+        /// `longest_excerpt`. Default: 4.
+        #[schemars(range(min = 4))]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub shortest_excerpt: Option<usize>,
         /// Longest prefix of a document that is used, in characters; at most `context` - 4. Default: seven eighths
         /// of the context.
         #[schemars(range(min = 4))]
@@ -168,6 +178,7 @@ impl PretrainSpec {
         Training {
             epochs: self.epochs,
             batch_documents: self.batch_documents,
+            accumulate: self.accumulate,
             learning_rate: self.learning_rate,
             init: self.init.clone(),
             optimiser: self.optimiser.clone(),
@@ -191,6 +202,11 @@ impl PretrainSpec {
         mixed.chain([self.objective]).any(|one| one.0.corrupts)
     }
 
+    /// The shortest excerpt, in characters.
+    pub fn shortest_excerpt(&self) -> usize {
+        self.shortest_excerpt.unwrap_or(SHORTEST_EXCERPT)
+    }
+
     /// The longest excerpt in characters: as given, or seven eighths of the context, but short
     /// enough for the masks where the context is below 32.
     pub fn longest_excerpt(&self, context: usize) -> usize {
@@ -207,6 +223,18 @@ pub fn reads(mix: &[MixedSpec], part: Reads) -> bool {
 /// Seven eighths of the context, or what leaves room for the masks in a short one.
 pub fn default_excerpt(context: usize) -> usize {
     (context * 7 / 8).min(context.saturating_sub(EXCERPT_MARGIN))
+}
+
+fn default_one() -> usize {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_one(number: &usize) -> bool {
+    *number == 1
 }
 
 /// A path in which `~` is the user's home directory.
@@ -233,10 +261,15 @@ impl Training {
             .map_or(documents, |some| some.min(documents))
     }
 
+    /// Number of documents that an update learns from, if the epoch has as many left.
+    pub fn update_documents(&self) -> usize {
+        self.batch_documents.saturating_mul(self.accumulate)
+    }
+
     /// Optimiser steps for a task of so many documents, no more than [`Training::most_epochs`] allows.
     pub fn steps(&self, documents: usize) -> usize {
         let documents = self.epoch_documents(documents);
-        self.epochs * documents.div_ceil(self.batch_documents)
+        self.epochs * documents.div_ceil(self.update_documents())
     }
 }
 

@@ -258,6 +258,10 @@ fn values_at_the_edge_of_a_rule_are_valid() {
             "objective = \"span-corruption\"",
             "objective = \"span-corruption\"\nlongest_excerpt = 4",
         ),
+        (
+            "objective = \"span-corruption\"",
+            "objective = \"span-corruption\"\nshortest_excerpt = 56",
+        ),
         ("final_tokens = 9000", "final_tokens = 101"),
         ("seeds = [1, 2]", "seeds = [9007199254740991]"),
         ("accuracy = 0.21", "accuracy = 1"),

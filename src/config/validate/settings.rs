@@ -225,17 +225,18 @@ fn divisors(embed: usize) -> String {
 }
 
 fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
-    let Some(longest) = spec.longest_excerpt else {
-        return;
-    };
+    let [short, long] =
+        ["shortest_excerpt", "longest_excerpt"].map(|key| format!("pretrain.{key}"));
     let most = context.saturating_sub(EXCERPT_MARGIN);
-    if longest > most {
-        let key = "pretrain.longest_excerpt";
+    if let Some(longest) = spec.longest_excerpt.filter(|&longest| longest > most) {
         let rule = format!("at most {most}, which is `model.context` - {EXCERPT_MARGIN}");
-        rules.broken(
-            &[key, "model.context"],
-            format!("`{key}` = {longest} must be {rule}"),
-        );
+        let message = format!("`{long}` = {longest} must be {rule}");
+        return rules.broken(&[&long, "model.context"], message);
+    }
+    let longest = spec.longest_excerpt(context);
+    if let Some(shortest) = spec.shortest_excerpt.filter(|&shortest| shortest > longest) {
+        let message = format!("`{short}` = {shortest} must be at most `{long}` = {longest}");
+        rules.broken(&[&short, &long, "model.context"], message);
     }
 }
 

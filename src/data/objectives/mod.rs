@@ -17,7 +17,7 @@ pub use answering::{Answering, answers};
 pub use cued_recall::CuedRecall;
 pub use entities::Entities;
 pub use language_model::LanguageModel;
-pub use span_corruption::{SpanCorruption, Spans};
+pub use span_corruption::{SHORTEST_EXCERPT, SpanCorruption, Spans};
 
 pub struct Objective {
     name: &'static str,
@@ -42,7 +42,8 @@ pub enum Reads {
 /// Settings of a pretraining task, from `[pretrain]`.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectiveSettings {
-    /// Longest prefix of a document, in characters.
+    /// Shortest and longest prefix of a document that is shown, in characters; a shorter document is shown whole.
+    pub shortest_excerpt: usize,
     pub longest_excerpt: usize,
     /// Whether the sequence ends with a closing mask.
     pub terminated: bool,
@@ -157,6 +158,7 @@ impl Listed for Objective {
 impl Default for ObjectiveSettings {
     fn default() -> Self {
         Self {
+            shortest_excerpt: SHORTEST_EXCERPT,
             longest_excerpt: 112,
             terminated: true,
             entities: Entities::default(),

@@ -14,8 +14,8 @@ use crate::data::{Corpus, Task};
 use crate::error::{Error, Result};
 use crate::metrics::rows::CorruptionRow;
 
-/// Shortest excerpt, in characters.
-const SHORTEST_EXCERPT: usize = 4;
+/// Shortest excerpt, in characters, unless it is given.
+pub const SHORTEST_EXCERPT: usize = 4;
 
 /// The span-corruption task over the documents of a corpus.
 ///
@@ -28,7 +28,7 @@ const SHORTEST_EXCERPT: usize = 4;
 ///
 /// The model reads all but the last token and predicts all but the first: prefix, suffix and span
 /// alike. The numbers are drawn uniformly, ends included:
-/// `t` in `4 ..= longest_excerpt`, `m` in `t/8 ..= 3t/8` (rounded down), `s` in `1 ..= t-m-1`.
+/// `t` in `shortest_excerpt ..= longest_excerpt`, `m` in `t/8 ..= 3t/8` (rounded down), `s` in `1 ..= t-m-1`.
 ///
 /// `t` is *not* clamped to the length of the document, so that in a short one the span may lie
 /// partly or wholly past its end. `Ada lived.` (10 characters) with `t = 16`, `m = 4`, `s = 8`:
@@ -84,7 +84,12 @@ impl SpanCorruption {
     /// Draws the parts, which depend only on seed, epoch and document.
     fn parts(&self, epoch: u64, index: usize) -> Result<Parts> {
         let mut generator = generator(b"corrupt.", [self.settings.seed, epoch, index as u64]);
-        let t = generator.gen_range(SHORTEST_EXCERPT as u32..=self.settings.longest_excerpt as u32);
+        let ObjectiveSettings {
+            shortest_excerpt,
+            longest_excerpt,
+            ..
+        } = self.settings;
+        let t = generator.gen_range(shortest_excerpt as u32..=longest_excerpt as u32);
         // In u64, since 3t may exceed 32 bits.
         let m = generator.gen_range(t / 8..=(u64::from(t) * 3 / 8) as u32);
         let s = generator.gen_range(1..=t - m - 1);

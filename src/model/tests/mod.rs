@@ -151,6 +151,45 @@ fn biases_do_not_decay_and_everything_else_does() {
 }
 
 #[test]
+fn a_batch_in_parts_gives_the_steps_of_the_whole() {
+    let documents = documents(&[20, 3, 9, 14, 6]);
+    let mut last = Ragged::from_sequences(&documents[4..]);
+    // A part without a scored token counts for nothing.
+    last.targets.fill(PAD);
+    let mut all = documents.clone();
+    all[4].targets.fill(PAD);
+    let (whole, parts) = (
+        Ragged::from_sequences(&all),
+        [
+            Ragged::from_sequences(&documents[..2]),
+            Ragged::from_sequences(&documents[2..4]),
+            last,
+        ],
+    );
+    let (mut one, mut other) = (model(1), model(1));
+    for step in 0..6 {
+        let settings = settings(0.01, 0.0);
+        let expected = one.step(&whole, &settings).expect("a step");
+        other.begin_step(&parts, &settings).expect("a step");
+        let found = other.finish_step().expect("a step");
+        let off = (found.loss_nats - expected.loss_nats).abs();
+        assert!(off < 1e-5, "step {step}: {found:?} is not {expected:?}");
+        let off = (found.gradient_norm / expected.gradient_norm - 1.0).abs();
+        assert!(off < 1e-4, "step {step}: {found:?} is not {expected:?}");
+    }
+    // With dropout, each part draws its own.
+    let twice = [parts[0].clone(), parts[0].clone()];
+    let loss = |batch: &[Ragged]| {
+        let mut model = model(1);
+        model
+            .begin_step(batch, &settings(0.01, 0.5))
+            .expect("a step");
+        model.finish_step().expect("a step").loss_nats
+    };
+    assert!((loss(&twice) - loss(&twice[..1])).abs() > 1e-4);
+}
+
+#[test]
 fn a_batch_that_does_not_fit_is_refused() {
     let mut model = model(1);
     let mut refused = |batch: Ragged| {

@@ -225,7 +225,7 @@ mod tests {
         fn parameter_count(&self) -> usize {
             1
         }
-        fn begin_step(&mut self, _: &Ragged, _: &StepSettings) -> Result<()> {
+        fn begin_step(&mut self, _: &[Ragged], _: &StepSettings) -> Result<()> {
             Ok(())
         }
         fn finish_step(&mut self) -> Result<StepMetrics> {

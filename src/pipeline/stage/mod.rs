@@ -304,6 +304,7 @@ fn held_out(all: &mut Ingredients, inputs: &Inputs<'_>, split: Split) -> Result<
         put(all, "held_out.terminated", spec.terminated);
         let longest = spec.longest_excerpt(settings.model.context);
         put(all, "held_out.longest_excerpt", longest);
+        put(all, "held_out.shortest_excerpt", spec.shortest_excerpt);
     }
     Ok(())
 }
@@ -316,6 +317,7 @@ fn documents(all: &mut Ingredients, Inputs { settings, corpus }: &Inputs<'_>) ->
         "data.documents",
         corpus.documents.identity(&corpus.vocabulary)?,
     );
+    put(all, "finetune.shortest_excerpt", shown.shortest_excerpt);
     put(all, "finetune.longest_excerpt", shown.longest_excerpt);
     put(all, "finetune.terminated", shown.terminated);
     put(all, "finetune.entities", shown.entities);
