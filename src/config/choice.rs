@@ -20,7 +20,7 @@ const UNJUDGED: [(&str, &str); 4] = [
     ("data", "changes the data that validation scores"),
     ("pretrain.validate", "changes how validation scores"),
     ("finetune", "takes effect only after validation"),
-    ("evaluate", "takes effect only after validation"),
+    ("evaluate", "changes what is asked, not what is trained"),
 ];
 
 /// What is chosen, and among which points.

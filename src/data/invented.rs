@@ -81,13 +81,13 @@ pub struct Known<'a> {
     neighbours: HashSet<(&'a str, &'a str)>,
     /// First and last word of every name in a question.
     ends: HashSet<(&'a str, &'a str)>,
-    /// The names in the questions, in the order train, dev, test.
+    /// The names in the questions, in the order train, validate, dev, test.
     asked: Vec<&'a str>,
 }
 
 impl<'a> Known<'a> {
     fn of(corpus: &'a Corpus, documents: &'a [String]) -> Self {
-        let questions = [&corpus.train, &corpus.dev, &corpus.test].into_iter();
+        let questions = [&corpus.train, &corpus.validate, &corpus.dev, &corpus.test].into_iter();
         let asked = questions.flatten().map(|question| &question.text);
         let documents = documents.iter();
         let texts = documents.clone().chain(asked.clone());

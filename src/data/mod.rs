@@ -78,7 +78,8 @@ pub enum Split {
     Dev,
     /// Held-out questions for the end, which need not have answers.
     Test,
-    /// Training questions that are kept out of training, so that choices need not be made on the dev split.
+    /// Training questions that are kept out of training, or examples of a made task that are drawn apart, so that choices need not
+    /// be made on the dev split.
     Validate,
 }
 

@@ -29,10 +29,10 @@ pub struct StepRow {
     pub gradient_norm: f64,
 }
 
-/// One validation during training, in `validation.csv`: a measure of how well the model predicts the split dev.
+/// One validation during training, in `validation.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ValidationRow {
-    /// `pretrain`.
+    /// `pretrain` or `finetune`.
     pub stage: String,
     /// The epoch, from 1, that the step before it belongs to.
     pub epoch: usize,

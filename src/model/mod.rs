@@ -41,7 +41,7 @@ pub struct Start {
 /// Hyperparameters of one training step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSettings {
-    /// AdamW's, except that the model counts its steps itself and biases do not decay.
+    /// The optimiser's, except that the model counts its steps itself and biases do not decay.
     pub update: Update,
     /// Dropout probability.
     pub dropout: f64,
@@ -54,7 +54,7 @@ pub struct StepSettings {
 pub struct TrainingState {
     /// The weights.
     pub weights: Vec<Weight>,
-    /// AdamW's first and second moments, under the names and in the shapes of the weights.
+    /// The optimiser's first and second moments, under the names and in the shapes of the weights.
     pub moments: [Vec<Weight>; 2],
     /// Number of updates that the moments have accumulated.
     pub updates: u64,

@@ -25,7 +25,7 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     /// The precision of what the CPU computes; a GPU has its own.
     on_cpu: Precision,
     pub(super) model: M,
-    /// AdamW's moments of each weight, in the order of the weights.
+    /// The optimiser's moments of each weight, in the order of the weights.
     pub(super) moments: Vec<Moments<f32, D>>,
     /// Steps since the optimiser was reset.
     steps: u64,

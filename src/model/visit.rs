@@ -29,7 +29,7 @@ pub(super) fn parameter_count<D: LabDevice<f32>>(model: &impl Weights<f32, D>) -
         .sum()
 }
 
-/// AdamW's moments before the first step, in the order of [`read`].
+/// The optimiser's moments before the first step, in the order of [`read`].
 pub(super) fn moments<D: LabDevice<f32>>(
     device: &D,
     model: &impl Weights<f32, D>,
@@ -93,7 +93,7 @@ pub(super) fn measure<D: LabDevice<f32>>(
     model.each("", &mut Measure { gradients, step })
 }
 
-/// The second pass: one AdamW update of every tensor; biases do not decay.
+/// The second pass: one update of every tensor; biases do not decay.
 pub(super) fn update<D: LabDevice<f32>>(
     model: &mut impl Weights<f32, D>,
     moments: &mut [Moments<f32, D>],
@@ -122,15 +122,29 @@ pub(super) fn gradients<D: LabDevice<f32>>(
     reader.all
 }
 
-/// Whether AdamW applies weight decay to the parameter of that name: all but the biases, as in the
+/// Whether weight decay applies to the parameter of that name: all but the biases, as in the
 /// reference.
 pub(super) fn decays(name: &str) -> bool {
     !name.ends_with("bias")
 }
 
-/// Whether Muon updates the parameter of that name: the matrices within blocks.
+/// Whether Muon updates the parameter of that name: the weights of the linear layers of blocks. Tables of biases and the matrices
+/// that mix heads are no maps of the stream.
 fn is_hidden_matrix(name: &str, dimensions: usize) -> bool {
-    dimensions == 2 && name.contains("block") && name.ends_with("weight")
+    let layers = [
+        "attn.key",
+        "attn.query",
+        "attn.value",
+        "attn.proj",
+        "attn.g_proj",
+        "attn.w1",
+        "mlp.",
+    ];
+    let is_of_layer = |layer: &&str| {
+        name.split_once(layer)
+            .is_some_and(|(block, _)| block.contains("block"))
+    };
+    dimensions == 2 && name.ends_with(".weight") && layers.iter().any(is_of_layer)
 }
 
 #[cfg(test)]

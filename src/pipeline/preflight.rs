@@ -4,12 +4,11 @@ use super::stage::Source;
 use super::stage::job::{Asked, Inputs, Job};
 use super::stage::work::start_from;
 use crate::config::Experiment;
-use crate::config::schema::{
-    AttentionSpec, DeviceKind, EvaluateSpec, ModelSpec, Settings, Training,
-};
+use crate::config::schema::{AttentionSpec, DeviceKind, ModelSpec, Settings, Training};
 use crate::config::shape::ModelShape;
 use crate::data::objectives::Reads;
-use crate::data::{Corpus, Split};
+use crate::data::questions::prompt;
+use crate::data::{Corpus, Question, Split};
 use crate::error::{Error, Result};
 use crate::model::registry;
 
@@ -71,11 +70,11 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
     for spec in settings.validations() {
         let split = settings.validation_split(spec);
         if settings.validated_by(spec).is_of_answers() {
-            has_questions(
-                corpus,
-                split,
-                "a validation asks training questions that are kept out",
-            )?;
+            has_questions(corpus, split, "a validation asks training questions")?;
+            let asked = corpus.questions(split);
+            check_answers(settings, corpus, split, asked)?;
+            let prompts = asked.iter().map(|one| prompt(one, &corpus.vocabulary));
+            check_prompts(settings, prompts)?;
         } else {
             let longest = inputs.held_out(split)?.longest_sequence();
             fits(model, "a validation sequence", longest, RAISE)?;
@@ -94,13 +93,27 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
                 &format!("`evaluate.split` is {split:?}"),
             )?;
         }
-        check_answers(spec, inputs)?;
-        for prompt in Asked::of(spec, inputs)?.prompts(inputs) {
-            // The last character of an answer is never read.
-            let tokens = prompt?.len() + spec.answer_characters - 1;
-            let help = "raise `model.context`, or lower `evaluate.answer_characters`";
-            fits(model, "a question with its longest answer", tokens, help)?;
-        }
+        check_answers(settings, corpus, spec.split, inputs.asked(spec.split))?;
+        check_prompts(settings, Asked::of(spec, inputs)?.prompts(inputs))?;
+    }
+    Ok(())
+}
+
+/// Refuses questions that do not fit the context with the longest answer that the model may give.
+fn check_prompts(
+    settings: &Settings,
+    prompts: impl Iterator<Item = Result<Vec<u32>>>,
+) -> Result<()> {
+    for prompt in prompts {
+        // The last character of an answer is never read.
+        let tokens = prompt?.len() + settings.answer_characters() - 1;
+        let help = "raise `model.context`, or lower `evaluate.answer_characters`";
+        fits(
+            &settings.model,
+            "a question with its longest answer",
+            tokens,
+            help,
+        )?;
     }
     Ok(())
 }
@@ -116,15 +129,22 @@ fn has_questions(corpus: &Corpus, split: Split, why: &str) -> Result<()> {
         }
         _ => "choose a split that has some, or add them to the data",
     };
-    let message = format!("{why}, but the data has no {} questions", split.name());
+    let message = match split {
+        Split::Validate => format!("{why}, but no training questions are kept out"),
+        _ => format!("{why}, but the data has no {} questions", split.name()),
+    };
     Err(Error::config(message).help(help))
 }
 
 /// Refuses answers that are longer than any that the model may give, and so could never be right.
-fn check_answers(spec: &EvaluateSpec, inputs: &Inputs<'_>) -> Result<()> {
-    let most = spec.answer_characters;
-    let vocabulary = &inputs.corpus.vocabulary;
-    let asked = inputs.asked(spec.split);
+fn check_answers(
+    settings: &Settings,
+    corpus: &Corpus,
+    split: Split,
+    asked: &[Question],
+) -> Result<()> {
+    let most = settings.answer_characters();
+    let vocabulary = &corpus.vocabulary;
     let mut longest = (0, "");
     for answer in asked
         .iter()
@@ -136,7 +156,7 @@ fn check_answers(spec: &EvaluateSpec, inputs: &Inputs<'_>) -> Result<()> {
     if tokens <= most {
         return Ok(());
     }
-    let split = spec.split.name();
+    let split = split.name();
     let message = format!(
         "the longest {split} answer, '{answer}', has {tokens} tokens, but `evaluate.answer_characters` is {most}"
     );

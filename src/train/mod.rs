@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::{OptimiserKind, Training};
+use crate::config::schema::Training;
 use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
@@ -45,7 +45,7 @@ impl StageSettings {
                 betas: optimiser.betas,
                 epsilon: optimiser.epsilon,
                 weight_decay: optimiser.weight_decay,
-                muon: (optimiser.kind == OptimiserKind::Muon).then_some(optimiser.momentum),
+                muon: training.muon(),
                 clip_norm: optimiser.clip_norm,
             },
             dropout: self.dropout,

@@ -97,20 +97,32 @@ impl Settings {
             return KeptOut::Count(count);
         }
         let is_asked = evaluate.is_some_and(|spec| spec.split == Split::Validate);
-        let mut validated = self.validations().map(|spec| self.validation_split(spec));
-        match is_asked || validated.any(|split| split == Split::Validate) {
+        // Whether or not a stage trains at this point of a sweep, so that all points train on the same questions.
+        let tables = self.validation_tables().filter_map(|(_, spec)| spec);
+        let mut splits = tables.map(|spec| self.validation_split(spec));
+        match is_asked || splits.any(|split| split == Split::Validate) {
             true => KeptOut::Share(0.15),
             false => KeptOut::Count(0),
         }
     }
 
-    /// The validations during training, stage by stage.
+    /// The validations of stages that train, in the order of the stages.
     pub fn validations(&self) -> impl Iterator<Item = &ValidateSpec> {
-        let pretrain = self.pretrain.as_ref().filter(|stage| stage.epochs > 0);
-        let pretrain = pretrain.and_then(|stage| stage.validate.as_ref());
-        let finetune = self.finetune.as_ref().filter(|stage| stage.epochs > 0);
-        let finetune = finetune.and_then(|stage| stage.validate.as_ref());
-        pretrain.into_iter().chain(finetune)
+        let tables = self.validation_tables();
+        tables.filter_map(|(epochs, spec)| spec.filter(|_| epochs > 0))
+    }
+
+    /// The tables of validations, with the epochs of their stages.
+    fn validation_tables(&self) -> impl Iterator<Item = (usize, Option<&ValidateSpec>)> {
+        let pretrain = self
+            .pretrain
+            .iter()
+            .map(|one| (one.epochs, one.validate.as_ref()));
+        let finetune = self
+            .finetune
+            .iter()
+            .map(|one| (one.epochs, one.validate.as_ref()));
+        pretrain.chain(finetune)
     }
 
     /// The split on which a validation scores: training questions that are kept out, or held-out data.
@@ -144,11 +156,9 @@ impl Settings {
 
     /// The measure of a validation: that of its settings, or the one that suits the data.
     pub fn validated_by(&self, spec: &ValidateSpec) -> &'static Measure {
-        let offers = self.data.offers();
-        let default = match offers.examples {
+        let default = match self.data.offers().examples {
             true => "token-accuracy",
-            false if offers.held_out || !offers.questions => "loss",
-            false => "exact-match",
+            false => "loss",
         };
         let default = || Measure::named(default).expect("it is listed");
         spec.measure.map_or_else(default, |one| one.0)
@@ -358,8 +368,8 @@ pub struct EvaluateSpec {
     /// `"cs224n"` data have no answers.
     #[serde(default)]
     pub split: Split,
-    /// Number of training questions that are kept out of training, which `split = "validate"` asks. Default: 15 % of them with
-    /// that split, otherwise none.
+    /// Number of training questions that are kept out of training, which `split = "validate"` and validations by a measure of
+    /// answers ask. Default: 15 % of them if anything asks them, otherwise none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_out_questions: Option<usize>,
     /// Whether the model answers; `false` scores the constant answer alone.

@@ -30,8 +30,17 @@ impl Settings {
         let main = |_| {
             let task = answers(corpus)?;
             if task.is_empty() {
-                let message = "`[finetune]` learns to answer questions, but the data has no training questions";
-                let help = "remove the table, or add questions to the data";
+                let (message, help) = match corpus.validate.is_empty() {
+                    true => (
+                        "but the data has no training questions",
+                        "remove the table, or add questions to the data",
+                    ),
+                    false => (
+                        "but all training questions are kept out",
+                        "lower `evaluate.kept_out_questions`",
+                    ),
+                };
+                let message = format!("`[finetune]` learns to answer questions, {message}");
                 return Err(Error::config(message).help(help));
             }
             Ok(task)

@@ -13,7 +13,7 @@ use crate::data::objectives::{Entities, Objective, Reads, SHORTEST_EXCERPT};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::kinds::Named;
-use crate::train::schedule::Form;
+use crate::train::schedule::forms::Form;
 
 /// Positions of a span-corrupted document that are not text: three masks and the shift by one.
 pub const EXCERPT_MARGIN: usize = 4;
@@ -85,8 +85,8 @@ training_stage! {
     PretrainSpec {
         /// Pretraining objective: what a sequence is made of, and which of its tokens are scored.
         pub objective: Named<Objective>,
-        /// What `"masked-entities"` and `"cued-recall"` ask for: runs of capitalised words, or the answers to training questions,
-        /// wherever a document mentions one. Default: `"capitalised"`.
+        /// What `"masked-entities"` and `"cued-recall"` ask for: runs of capitalised words, or the answers to training questions
+        /// and, in a document that mentions none, the former. Default: `"capitalised"`.
         #[serde(default, skip_serializing_if = "is_default")]
         pub entities: Entities,
         /// Whether a third mask token ends the sequence, so that the model learns when to stop; `false` follows the
@@ -118,8 +118,8 @@ pub struct ValidateSpec {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<usize>,
-    /// What is measured. Default: `"token-accuracy"` of a made task, `"loss"` of held-out documents, `"exact-match"` where only
-    /// questions can be kept out.
+    /// What is measured: a measure of held-out documents or made examples, or of answers to training questions that are kept
+    /// out. Default: `"token-accuracy"` of a made task, `"loss"` of text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measure: Option<Named<Measure>>,
     /// Number of held-out sequences or questions to score, taken from the start of the split. Default: all.
@@ -259,6 +259,12 @@ impl Training {
     pub fn epoch_documents(&self, documents: usize) -> usize {
         self.epoch_documents
             .map_or(documents, |some| some.min(documents))
+    }
+
+    /// Muon's momentum, if it is the optimiser.
+    pub fn muon(&self) -> Option<f64> {
+        let optimiser = &self.optimiser;
+        (optimiser.kind == OptimiserKind::Muon).then_some(optimiser.momentum)
     }
 
     /// Number of documents that an update learns from, if the epoch has as many left.

@@ -9,6 +9,7 @@ use crate::config::schema::{
     PretrainSpec, Reported, ScheduleSpec, Settings, Training, ValidateSpec,
 };
 use crate::config::wording;
+use crate::data::Split;
 use crate::data::objectives::{Objective, Reads};
 use crate::eval::measures::Measure;
 use crate::kinds::{Listed as _, Named, joined};
@@ -266,7 +267,7 @@ fn objectives<'a>(
 }
 
 /// What is mixed into a stage, and the validations during it.
-fn beside(rules: &mut Rules<'_>, stage: &str, spec: &Training, settings: &Settings) {
+fn mix_and_validation(rules: &mut Rules<'_>, stage: &str, spec: &Training, settings: &Settings) {
     let key = format!("{stage}.mix");
     objectives(
         rules,
@@ -331,7 +332,7 @@ fn validation(rules: &mut Rules<'_>, stage: &str, spec: &ValidateSpec, settings:
 
 fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training, settings: &Settings) {
     let context = settings.model.context;
-    beside(rules, stage, spec, settings);
+    mix_and_validation(rules, stage, spec, settings);
     let optimiser = &spec.optimiser;
     if optimiser.kind == OptimiserKind::Muon && settings.device != DeviceKind::Cpu {
         let key = format!("{stage}.optimiser.kind");
@@ -477,6 +478,14 @@ fn measured(rules: &mut Rules<'_>, spec: &EvaluateSpec, settings: &Settings) {
         }
     }
     let of_held_out = of(|one| !one.is_of_answers());
+    if spec.split == Split::Validate && !of_held_out.is_empty() && !offers.examples {
+        let names = joined(of_held_out.clone(), "and");
+        let message = format!(
+            "`{key}` lists {names}, but `evaluate.split` = \"validate\" has questions and no documents"
+        );
+        let help = "set `evaluate.split` to \"dev\" or \"test\", or list measures of answers";
+        rules.helped(&[key, "evaluate.split"], message, help);
+    }
     if !of_held_out.is_empty() && !spec.ask_model {
         let names = joined(of_held_out, "and");
         let message =

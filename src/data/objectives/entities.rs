@@ -25,8 +25,8 @@ pub(super) struct Finder {
     vocabulary: Vocabulary,
     /// The answers to training questions, if these are looked for.
     answers: HashSet<String>,
-    /// The most words in one of them.
-    most_words: usize,
+    /// The most borders of words behind the start of one of them.
+    most_borders: usize,
 }
 
 impl Finder {
@@ -36,52 +36,106 @@ impl Finder {
             Entities::Capitalised => HashSet::new(),
             Entities::Answers => all.collect(),
         };
-        let words = |answer: &String| answer.split(' ').count();
+        let most_borders = answers.iter().map(|answer| borders(answer).len()).max();
         Self {
             vocabulary: corpus.vocabulary.clone(),
-            most_words: answers.iter().map(words).max().unwrap_or(0),
+            most_borders: most_borders.unwrap_or(0),
             answers,
         }
     }
 
-    /// The entities in some tokens, as ranges of tokens, in order; they do not overlap.
-    pub(super) fn find(&self, tokens: &[u32]) -> Vec<Range<usize>> {
-        let answers = self.find_answers(tokens);
-        match answers.is_empty() {
-            true => capitalised(tokens, &self.vocabulary),
-            false => answers,
+    /// The entities in some tokens that are wanted, as ranges of tokens, in order; they do not overlap.
+    pub(super) fn find(
+        &self,
+        tokens: &[u32],
+        is_wanted: impl Fn(&Range<usize>) -> bool,
+    ) -> Vec<Range<usize>> {
+        let mut found = self.find_answers(tokens);
+        found.retain(&is_wanted);
+        if found.is_empty() {
+            found = capitalised(tokens, &self.vocabulary);
+            found.retain(&is_wanted);
         }
+        found
     }
 
-    /// The longest answers at the starts of words.
+    /// The longest answers at the starts of words, except at the very start and at the very end, which may have been cut.
     fn find_answers(&self, tokens: &[u32]) -> Vec<Range<usize>> {
-        let (text, ends) = text_of(tokens, &self.vocabulary);
-        let Ok(text) = String::from_utf8(text) else {
+        if self.answers.is_empty() {
             return vec![];
-        };
-        let is_inside = |at: usize| {
-            let [before, behind] = [text[..at].chars().next_back(), text[at..].chars().next()];
-            [before, behind]
-                .iter()
-                .all(|c| c.is_some_and(char::is_alphanumeric))
-        };
-        let borders: Vec<usize> = (0..=text.len())
-            .filter(|at| text.is_char_boundary(*at) && !is_inside(*at))
-            .collect();
-        let (mut found, mut free) = (vec![], 0);
+        }
+        let text = TextOfTokens::new(tokens, &self.vocabulary);
+        let borders = borders(&text.text);
+        let (mut found, mut free) = (vec![], 1);
         for (i, &start) in borders.iter().enumerate() {
-            // A word has a border on either side, and signs between words have borders of their own.
-            let within = borders[i + 1..].iter().take(4 * self.most_words);
-            let is_answer = |end: &&usize| self.answers.contains(&text[start..**end]);
+            let within = borders[i + 1..].iter().take(self.most_borders);
+            let is_answer = |end: &&usize| self.answers.contains(&text.text[start..**end]);
             let Some(&end) = within.rev().find(is_answer) else {
                 continue;
             };
-            if start >= free && start > 0 && end < text.len() {
-                found.extend(tokens_of(start..end, text.as_bytes(), &ends));
+            if start >= free && (text.is_cut || end < text.text.len()) {
+                found.extend(text.tokens_of(start..end));
                 free = end;
             }
         }
         found
+    }
+}
+
+/// Where words may begin and end: everywhere but between two letters or digits.
+fn borders(text: &str) -> Vec<usize> {
+    let is_inside = |at: usize| {
+        let [before, behind] = [text[..at].chars().next_back(), text[at..].chars().next()];
+        let mut beside = [before, behind].into_iter();
+        beside.all(|c| c.is_some_and(char::is_alphanumeric))
+    };
+    let places = (0..=text.len()).filter(|&at| text.is_char_boundary(at));
+    places.filter(|&at| !is_inside(at)).collect()
+}
+
+/// Some tokens as text.
+pub(super) struct TextOfTokens {
+    pub(super) text: String,
+    /// Where each token ends in it.
+    ends: Vec<usize>,
+    /// Whether the tokens end within a character, which is left out.
+    is_cut: bool,
+}
+
+impl TextOfTokens {
+    pub(super) fn new(tokens: &[u32], vocabulary: &Vocabulary) -> Self {
+        let (bytes, ends) = text_of(tokens, vocabulary);
+        let (text, is_cut) = match String::from_utf8(bytes) {
+            Ok(text) => (text, false),
+            Err(error) => {
+                let valid = error.utf8_error().valid_up_to();
+                let mut bytes = error.into_bytes();
+                bytes.truncate(valid);
+                let text = String::from_utf8(bytes);
+                (text.expect("it is valid up to here"), true)
+            }
+        };
+        Self { text, ends, is_cut }
+    }
+
+    /// See [`tokens_of`].
+    fn tokens_of(&self, bytes: Range<usize>) -> Option<Range<usize>> {
+        tokens_of(bytes, self.text.as_bytes(), &self.ends)
+    }
+
+    /// The text of some of the tokens.
+    pub(super) fn of(&self, tokens: &Range<usize>) -> &str {
+        let start = tokens
+            .start
+            .checked_sub(1)
+            .map_or(0, |before| self.ends[before]);
+        let end = tokens.end.checked_sub(1).map_or(0, |last| self.ends[last]);
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// The number of tokens that end at or before this byte.
+    pub(super) fn tokens_before(&self, byte: usize) -> usize {
+        self.ends.partition_point(|&end| end <= byte)
     }
 }
 

@@ -97,7 +97,7 @@ pub fn sequences(main: &dyn Task, others: &[(Box<dyn Task>, f64)]) -> Result<Vec
     let rest = 1.0 - others.iter().map(|(_, share)| share).sum::<f64>();
     if rest <= 0.0 {
         return Err(Error::config(
-            "the shares of `pretrain.mix` must add up to less than 1",
+            "the shares of `mix` must add up to less than 1",
         ));
     }
     let main_tokens = main.len() as f64 * mean_scored(main)?;
@@ -117,9 +117,7 @@ fn mean_scored(task: &dyn Task) -> Result<f64> {
         scored += task.sequence(1, number * task.len() / some)?.scored();
     }
     match scored {
-        0 => Err(Error::config(
-            "an objective of `pretrain.mix` scores no token",
-        )),
+        0 => Err(Error::config("an objective of `mix` scores no token")),
         _ => Ok(scored as f64 / some as f64),
     }
 }
@@ -250,7 +248,7 @@ mod tests {
         let error = mixed(&[(50, 8, 0.6), (7, 2, 0.4)]).err().expect("refused");
         assert_eq!(
             error.to_string(),
-            "error: the shares of `pretrain.mix` must add up to less than 1"
+            "error: the shares of `mix` must add up to less than 1"
         );
     }
 }

@@ -97,7 +97,7 @@ impl SpanCorruption {
         let excerpt = self.documents.ids(index, 0..t as usize)?;
         let (mut first, mut last) = (s as usize, (s + m) as usize);
         if self.spans == Spans::Entities {
-            let runs = self.entities.find(&excerpt);
+            let runs = self.entities.find(&excerpt, |_| true);
             if !runs.is_empty() {
                 let chosen = generator.gen_range(0..runs.len() as u32);
                 (first, last) = (runs[chosen as usize].start, runs[chosen as usize].end);

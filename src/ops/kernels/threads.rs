@@ -43,13 +43,15 @@ pub(crate) fn map<T: Send, R: Send>(
 /// [`map`] where each item has a part of a new vector, of the given length, which is zeros at first; the parts are in
 /// the order of the items. Threads zero the parts themselves, right before `work`: the parts are then in their caches.
 pub(crate) fn map_parts<T: Send, R: Send>(
-    items: impl ExactSizeIterator<Item = (T, usize)> + Clone,
+    items: impl IntoIterator<Item = (T, usize)>,
     work: impl Fn(T, &mut [f32]) -> R + Sync,
 ) -> (Vec<f32>, Vec<R>) {
-    let length = items.clone().map(|(_, length)| length).sum();
+    let items: Vec<(T, usize)> = items.into_iter().collect();
+    let length = items.iter().map(|(_, length)| length).sum();
     let mut whole = Vec::with_capacity(length);
     let mut rest = &mut whole.spare_capacity_mut()[..length];
-    let parts = items.map(|(item, length)| (item, take(&mut rest, length)));
+    let parts = items.into_iter();
+    let parts = parts.map(|(item, length)| (item, take(&mut rest, length)));
     let results = map(parts, |(item, part)| {
         part.iter_mut().for_each(|element| {
             element.write(0.0);

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::schema::{EvaluateSpec, ModelSpec, Training};
+use crate::config::schema::{EvaluateSpec, ModelSpec, OptimiserKind, Training};
 use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
@@ -130,7 +130,7 @@ fn training(
                 learning_rate: 0.0,
                 betas: [0.9, 0.95],
                 epsilon: 1e-8,
-                muon: None,
+                muon: spec.muon(),
                 weight_decay: 0.0,
                 clip_norm: 1.0,
             },
@@ -143,7 +143,7 @@ fn training(
     Ok(Cost {
         tokens: tokens * spec.epochs as u64,
         batch_tokens: tokens * spec.batch_documents.min(documents) as u64 / documents as u64,
-        tokens_per_second: speeds.of(from, true, &step)?,
+        tokens_per_second: speeds.of(from, Some(spec.optimiser.kind), &step)?,
     })
 }
 
@@ -182,7 +182,7 @@ fn evaluation(
     Ok(Cost {
         tokens,
         batch_tokens: decode::BATCH.min(prompts.len()) as u64 * tokens / prompts.len() as u64,
-        tokens_per_second: speeds.of((inputs, seed), false, &ask)?,
+        tokens_per_second: speeds.of((inputs, seed), None, &ask)?,
     })
 }
 
@@ -216,19 +216,19 @@ fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool)
     PROGRAM_BYTES + 4 * (copies * parameters as u64 + shards + batch_tokens * token)
 }
 
-/// Measured tokens per second of each model, training or answering.
+/// Measured tokens per second of each model, training by an optimiser or answering.
 #[derive(Default)]
-struct ThroughputCache(Vec<((ModelSpec, bool), f64)>);
+struct ThroughputCache(Vec<((ModelSpec, Option<OptimiserKind>), f64)>);
 
 impl ThroughputCache {
     /// Tokens per second of a model, measured on the start of the real work; `workload` returns its number of tokens.
     fn of(
         &mut self,
         (inputs, seed): (&Inputs<'_>, u64),
-        trains: bool,
+        optimiser: Option<OptimiserKind>,
         workload: &dyn Fn(&mut dyn Trainable) -> Result<u64>,
     ) -> Result<f64> {
-        let key = (inputs.settings.model.clone(), trains);
+        let key = (inputs.settings.model.clone(), optimiser);
         if let Some((_, speed)) = self.0.iter().find(|(known, _)| *known == key) {
             return Ok(*speed);
         }

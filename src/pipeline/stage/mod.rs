@@ -216,6 +216,9 @@ fn training(
     // For document order, dropout and corruption.
     put(&mut all, "seed", seed);
     table(&mut all, name, spec, &["init", "checkpoint_steps"]);
+    if settings.model.context > BY_PARTS_ABOVE {
+        put(&mut all, "attention", "by parts");
+    }
     let reads = schedule.form.0.reads;
     let keys = ["final_tokens", "floor", "decay"].into_iter();
     for key in keys.filter(|key| !reads.contains(key)) {
@@ -223,6 +226,9 @@ fn training(
     }
     all
 }
+
+/// Contexts above this are trained with attention in parts, which adds up gradients in another order than before there were parts.
+const BY_PARTS_ABOVE: usize = 256;
 
 /// Adds where the weights come from, and what they depend on.
 fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
@@ -305,6 +311,10 @@ fn held_out(all: &mut Ingredients, inputs: &Inputs<'_>, split: Split) -> Result<
         let longest = spec.longest_excerpt(settings.model.context);
         put(all, "held_out.longest_excerpt", longest);
         put(all, "held_out.shortest_excerpt", spec.shortest_excerpt);
+        if spec.entities == Entities::Answers {
+            put(all, "held_out.entities", spec.entities);
+            put(all, "held_out.answers", questions(&corpus.train));
+        }
     }
     Ok(())
 }

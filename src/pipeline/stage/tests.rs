@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config;
-use crate::config::schema::{DeviceKind, Precision, PretrainSpec, Training};
+use crate::config::schema::{
+    DeviceKind, MixedSpec, OptimiserKind, Precision, PretrainSpec, Training,
+};
 use crate::kinds::Named;
 
 /// The stages that compute with a model.
@@ -23,7 +25,7 @@ fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<StageKind, Stage> {
     let settings = experiment.points[0].settings.training();
     let mut settings = settings.expect("it trains").clone();
     change(&mut settings);
-    let corpus = Arc::new(settings.data.open(None).expect("synthetic"));
+    let corpus = Arc::new(settings.open(None).expect("synthetic"));
     let settings = &settings;
     let stages = of_run(&Inputs { settings, corpus }, 1).expect("stages");
     stages
@@ -58,6 +60,28 @@ fn a_change_makes_stages_that_read_it_and_later_ones_stale() {
     assert_eq!(changed(|s| s.model.initial_deviation = 0.05), all);
     assert_eq!(changed(|s| pretrain(s).shuffle = true), all);
     assert_eq!(changed(|s| pretrain(s).longest_excerpt = Some(50)), all);
+    assert_eq!(changed(|s| pretrain(s).shortest_excerpt = Some(9)), all);
+    assert_eq!(changed(|s| pretrain(s).entities = Entities::Answers), all);
+    assert_eq!(changed(|s| pretrain(s).accumulate = 2), all);
+    let muon = |s: &mut Settings| pretrain(s).optimiser.kind = OptimiserKind::Muon;
+    assert_eq!(changed(muon), all);
+    let mixed = |s: &mut Settings| {
+        finetune(s).mix = vec![MixedSpec {
+            objective: Named::of("cued-recall"),
+            share: 0.5,
+        }];
+    };
+    let validated = |s: &mut Settings| {
+        finetune(s).validate = Some(ValidateSpec {
+            measure: Some(Named::of("exact-match")),
+            ..ValidateSpec::default()
+        })
+    };
+    assert_eq!(changed(mixed), all[1..]);
+    assert_eq!(changed(validated), all[1..]);
+    // The pretraining reads no question.
+    let kept_out = |s: &mut Settings| evaluate(s).kept_out_questions = Some(3);
+    assert_eq!(changed(kept_out), all[1..]);
     assert_eq!(changed(|s| s.data.set("seed", 9)), all);
     assert_eq!(changed(|s| finetune(s).optimiser.betas[1] = 0.9), all[1..]);
     assert_eq!(changed(|s| evaluate(s).answer_characters = 20), all[2..]);

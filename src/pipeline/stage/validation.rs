@@ -109,10 +109,8 @@ impl<'a> Validation<'a> {
         let scored = self.measure.score(&evaluated, 0);
         let scored = scored.ok_or_else(|| {
             let name = self.measure.name();
-            Error::run(format!(
-                "nothing in the held-out data has a value of {name:?}"
-            ))
-            .help("hold out more, or choose another `pretrain.validate.measure`")
+            Error::run(format!("nothing that is validated has a value of {name:?}"))
+                .help("hold out more, or choose another `measure` in `validate`")
         })?;
         let (low_95, high_95, interval) = Interval::columns(scored.estimate.interval);
         let row = ValidationRow {

@@ -80,7 +80,10 @@ impl Plot for ByStep {
         let rows = rows.flat_map(|(_, rows)| rows.values());
         let measures: BTreeSet<&str> = rows.map(|row| row.measure.as_str()).collect();
         let measure = match Vec::from_iter(measures)[..] {
-            [] => return Ok(Gathered::Nothing("no finished run was validated".into())),
+            [] => {
+                let why = format!("no finished run was validated in {}", keys.stage.name());
+                return Ok(Gathered::Nothing(why.into()));
+            }
             [one] => Measure::named(one),
             _ => None,
         };

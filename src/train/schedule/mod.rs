@@ -2,11 +2,11 @@
 //!
 //! A form of the curve is one entry of `forms`.
 
-mod forms;
+pub mod forms;
 
 use crate::config::schema::ScheduleSpec;
 
-pub use forms::{Form, Moment};
+use forms::Moment;
 
 /// Counts tokens as the reference does: every document as `context - 1`, padding included.
 #[derive(Clone, Debug, PartialEq)]

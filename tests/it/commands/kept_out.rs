@@ -4,7 +4,7 @@ use crate::lab::{Lab, column, read};
 
 /// A finetuning that mixes documents in, by Muon, validated by answers like the pretraining before it.
 const STAGES: [&str; 5] = [
-    "pretrain.validate={}",
+    "pretrain.validate={ measure = \"exact-match\" }",
     "pretrain.objective=\"cued-recall\"",
     "finetune.mix=[{ objective = \"masked-entities\", share = 0.3 }]",
     "finetune.optimiser={ kind = \"muon\" }",
@@ -81,7 +81,7 @@ fn what_cannot_be_kept_out_is_refused_in_one_line() {
                 "evaluate.split=\"validate\"",
                 "evaluate.kept_out_questions=0",
             ][..],
-            "`evaluate.split` is \"validate\", but the data has no validate questions",
+            "`evaluate.split` is \"validate\", but no training questions are kept out",
         ),
         (
             &["pretrain.validate.measure=\"loss\""],
