@@ -84,37 +84,55 @@ fn orthogonalise(x: &mut Scratch, [m, n]: [usize; 2]) {
     let mut polynomial = Scratch::new(m * m);
     for _ in 0..ITERATIONS {
         let right = Packed::new(View::rows(x, n).t(), n, m);
-        product(x, &right, &mut gram, false);
+        product(x, &right, (&mut gram, Shape::Symmetric), false);
         drop(right);
         polynomial
             .iter_mut()
             .zip(gram.iter())
             .for_each(|(p, g)| *p = b / c * g);
         let right = Packed::new(View::rows(&gram, m), m, m);
-        product(&gram, &right, &mut polynomial, true);
+        product(&gram, &right, (&mut polynomial, Shape::Symmetric), true);
         let mut next = Scratch::new(m * n);
         next.iter_mut()
             .zip(x.iter())
             .for_each(|(next, x)| *next = a / c * x);
         let right = Packed::new(View::rows(x, n), m, n);
-        product(&polynomial, &right, &mut next, true);
+        product(&polynomial, &right, (&mut next, Shape::General), true);
         drop(right);
         next.iter_mut().for_each(|x| *x *= c);
         *x = next;
     }
 }
 
+/// What is known of a product before it is computed.
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    General,
+    /// It equals its transpose, to the bit: only one half is computed.
+    Symmetric,
+}
+
 /// `out = left · right`, or that added to `out`, by all threads.
-fn product(left: &[f32], right: &Packed<'_>, out: &mut [f32], add: bool) {
+fn product(left: &[f32], right: &Packed<'_>, (out, shape): (&mut [f32], Shape), add: bool) {
     let (depth, columns) = (right.depth(), right.columns());
-    let blocks = out
-        .par_chunks_mut(ROWS * columns)
-        .zip(left.par_chunks(ROWS * depth));
-    blocks.for_each(|(out, left)| {
+    let blocks = out.par_chunks_mut(ROWS * columns);
+    let blocks = blocks.zip(left.par_chunks(ROWS * depth)).enumerate();
+    blocks.for_each(|(block, (out, left))| {
         let (rows, left) = (out.len() / columns, View::rows(left, depth));
+        let part = match shape {
+            Shape::General => Part::Whole,
+            Shape::Symmetric => Part::LowerResult(block * ROWS),
+        };
         let target = Target::set(out, columns).adding(add);
-        multiply(rows, left, right, 1.0, Part::Whole, target);
+        multiply(rows, left, right, 1.0, part, target);
     });
+    if shape == Shape::Symmetric {
+        for row in 0..columns {
+            for column in row + 1..columns {
+                out[row * columns + column] = out[column * columns + row];
+            }
+        }
+    }
 }
 
 #[cfg(test)]
