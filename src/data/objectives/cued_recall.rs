@@ -63,7 +63,7 @@ impl CuedRecall {
         let is_name = |run: &Range<usize>| {
             run.start >= title_end && words(text.of(run)).any(|word| !title.contains(word))
         };
-        let names = self.entities.find(&excerpt, is_name);
+        let names = self.entities.find(&text, is_name);
         let name = match names.len() {
             0 => title_end.max(excerpt.len() / 2)..excerpt.len(),
             count => names[draws.gen_range(0..count as u32) as usize].clone(),
@@ -79,6 +79,15 @@ impl CuedRecall {
         words.dedup();
         let first = words[draws.gen_range(0..words.len() as u32) as usize];
         Ok([0..title_end, first..name.start, name].map(|range| excerpt[range].to_vec()))
+    }
+
+    fn string(&self, [title, cue, name]: &Parts) -> Vec<u32> {
+        let close: &[u32] = if self.settings.terminated {
+            &[MASK]
+        } else {
+            &[]
+        };
+        [title, cue, &[MASK][..], name, close].concat()
     }
 }
 
@@ -124,14 +133,10 @@ impl Task for CuedRecall {
     }
 
     fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
-        let [title, cue, name] = self.parts(epoch, index)?;
-        let close: &[u32] = if self.settings.terminated {
-            &[MASK]
-        } else {
-            &[]
-        };
-        let mut tokens = [&title[..], &cue, &[MASK], &name, close].concat();
+        let parts = self.parts(epoch, index)?;
+        let [title, cue, _] = &parts;
         let mut targets = vec![PAD; title.len() + cue.len()];
+        let mut tokens = self.string(&parts);
         targets.extend_from_slice(&tokens[targets.len() + 1..]);
         tokens.pop();
         Ok(Sequence { tokens, targets })
@@ -143,16 +148,16 @@ impl Task for CuedRecall {
     }
 
     fn example(&self, epoch: u64, index: usize) -> Result<Option<CorruptionRow>> {
-        let sequence = self.sequence(epoch, index)?;
-        let [title, cue, name] = self.parts(epoch, index)?;
+        let parts = self.parts(epoch, index)?;
+        let [title, cue, name] = &parts;
         let decode = |ids: &[u32]| self.vocabulary.decode(ids);
         Ok(Some(CorruptionRow {
             document: index + 1,
             epoch: epoch as usize,
-            prefix: decode(&[title, cue].concat()),
-            masked: decode(&name),
+            prefix: decode(&[&title[..], cue].concat()),
+            masked: decode(name),
             suffix: String::new(),
-            sequence: decode(&sequence.tokens),
+            sequence: decode(&self.string(&parts)),
         }))
     }
 }
@@ -242,6 +247,20 @@ mod tests {
         ] {
             assert_eq!(title(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn by_bytes_the_same_is_asked() {
+        let document = "Élodie. Near Évry, in Nîmes.";
+        let rows = |vocabulary| {
+            let documents = [document.to_owned()];
+            let corpus = Corpus::of_texts(&documents, vocabulary).expect("encoded");
+            let task = CuedRecall::new(&corpus, ObjectiveSettings::default());
+            let row = |epoch| task.example(epoch, 0).expect("readable").expect("a row");
+            (1..50).map(row).map(|row| row.sequence).collect::<Vec<_>>()
+        };
+        let characters = Vocabulary::of(document).expect("a vocabulary");
+        assert_eq!(rows(Vocabulary::Bytes), rows(characters));
     }
 
     #[test]

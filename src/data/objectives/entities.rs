@@ -22,7 +22,6 @@ pub enum Entities {
 
 /// Finds the entities of documents.
 pub(super) struct Finder {
-    vocabulary: Vocabulary,
     /// The answers to training questions, if these are looked for.
     answers: HashSet<String>,
     /// The most borders of words behind the start of one of them.
@@ -38,43 +37,42 @@ impl Finder {
         };
         let most_borders = answers.iter().map(|answer| borders(answer).len()).max();
         Self {
-            vocabulary: corpus.vocabulary.clone(),
             most_borders: most_borders.unwrap_or(0),
             answers,
         }
     }
 
-    /// The entities in some tokens that are wanted, as ranges of tokens, in order; they do not overlap.
+    /// The entities in a text that are wanted, as ranges of its tokens, in order; they do not overlap. One at the very start is
+    /// left out, since every sentence begins with a capital, and so is one at the very end, which may have been cut.
     pub(super) fn find(
         &self,
-        tokens: &[u32],
+        text: &TextOfTokens,
         is_wanted: impl Fn(&Range<usize>) -> bool,
     ) -> Vec<Range<usize>> {
-        let mut found = self.find_answers(tokens);
-        found.retain(&is_wanted);
-        if found.is_empty() {
-            found = capitalised(tokens, &self.vocabulary);
-            found.retain(&is_wanted);
+        let within = |found: Vec<Range<usize>>| -> Vec<Range<usize>> {
+            let whole = found.into_iter().filter(|one| text.has_whole(one));
+            let tokens = whole.filter_map(|one| text.tokens_of(one));
+            tokens.filter(&is_wanted).collect()
+        };
+        let answers = within(self.answers_in(&text.text));
+        match answers.is_empty() {
+            true => within(capitalised(&text.text)),
+            false => answers,
         }
-        found
     }
 
-    /// The longest answers at the starts of words, except at the very start and at the very end, which may have been cut.
-    fn find_answers(&self, tokens: &[u32]) -> Vec<Range<usize>> {
+    /// The longest answers at the starts of words, as ranges of bytes.
+    fn answers_in(&self, text: &str) -> Vec<Range<usize>> {
         if self.answers.is_empty() {
             return vec![];
         }
-        let text = TextOfTokens::new(tokens, &self.vocabulary);
-        let borders = borders(&text.text);
-        let (mut found, mut free) = (vec![], 1);
+        let borders = borders(text);
+        let (mut found, mut free) = (vec![], 0);
         for (i, &start) in borders.iter().enumerate() {
             let within = borders[i + 1..].iter().take(self.most_borders);
-            let is_answer = |end: &&usize| self.answers.contains(&text.text[start..**end]);
-            let Some(&end) = within.rev().find(is_answer) else {
-                continue;
-            };
-            if start >= free && (text.is_cut || end < text.text.len()) {
-                found.extend(text.tokens_of(start..end));
+            let is_answer = |end: &&usize| self.answers.contains(&text[start..**end]);
+            if let Some(&end) = within.rev().find(is_answer).filter(|_| start >= free) {
+                found.push(start..end);
                 free = end;
             }
         }
@@ -104,33 +102,44 @@ pub(super) struct TextOfTokens {
 
 impl TextOfTokens {
     pub(super) fn new(tokens: &[u32], vocabulary: &Vocabulary) -> Self {
-        let (bytes, ends) = text_of(tokens, vocabulary);
-        let (text, is_cut) = match String::from_utf8(bytes) {
-            Ok(text) => (text, false),
-            Err(error) => {
-                let valid = error.utf8_error().valid_up_to();
-                let mut bytes = error.into_bytes();
-                bytes.truncate(valid);
-                let text = String::from_utf8(bytes);
-                (text.expect("it is valid up to here"), true)
-            }
-        };
-        Self { text, ends, is_cut }
+        let (mut bytes, mut ends) = (vec![], vec![]);
+        for &token in tokens {
+            bytes.extend(vocabulary.bytes(token));
+            ends.push(bytes.len());
+        }
+        let all = bytes.len();
+        let first = bytes.utf8_chunks().next();
+        let text = first.map_or("", |chunk| chunk.valid()).to_owned();
+        Self {
+            is_cut: text.len() < all,
+            text,
+            ends,
+        }
     }
 
-    /// See [`tokens_of`].
+    /// Whether something lies behind the start and before the end.
+    fn has_whole(&self, bytes: &Range<usize>) -> bool {
+        bytes.start > 0 && (self.is_cut || bytes.end < self.text.len())
+    }
+
+    /// The tokens within a range of bytes, if there are any: a token whose characters do not all lie in it, ignoring leading
+    /// spaces, is left out.
     fn tokens_of(&self, bytes: Range<usize>) -> Option<Range<usize>> {
-        tokens_of(bytes, self.text.as_bytes(), &self.ends)
+        let first = self.tokens_before(bytes.start);
+        let start = first.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let spaces_alone = self.text[start..bytes.start]
+            .bytes()
+            .all(|byte| byte == b' ');
+        let first = first + usize::from(!spaces_alone);
+        let range = first..self.tokens_before(bytes.end);
+        (range.start > 0 && range.start < range.end).then_some(range)
     }
 
     /// The text of some of the tokens.
     pub(super) fn of(&self, tokens: &Range<usize>) -> &str {
-        let start = tokens
-            .start
-            .checked_sub(1)
-            .map_or(0, |before| self.ends[before]);
-        let end = tokens.end.checked_sub(1).map_or(0, |last| self.ends[last]);
-        self.text.get(start..end).unwrap_or_default()
+        let end_of = |count: usize| count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let bytes = end_of(tokens.start)..end_of(tokens.end);
+        self.text.get(bytes).unwrap_or_default()
     }
 
     /// The number of tokens that end at or before this byte.
@@ -139,42 +148,11 @@ impl TextOfTokens {
     }
 }
 
-/// The bytes of some tokens, and where each token ends in them.
-fn text_of(tokens: &[u32], vocabulary: &Vocabulary) -> (Vec<u8>, Vec<usize>) {
-    let (mut text, mut ends) = (vec![], vec![]);
-    for &token in tokens {
-        text.extend(vocabulary.bytes(token));
-        ends.push(text.len());
-    }
-    (text, ends)
-}
-
-/// The tokens within a range of bytes, if there are any: a token whose characters do not all lie in it, ignoring leading spaces,
-/// is left out.
-fn tokens_of(bytes: Range<usize>, text: &[u8], ends: &[usize]) -> Option<Range<usize>> {
-    let first = ends.partition_point(|&end| end <= bytes.start);
-    let start = if first == 0 { 0 } else { ends[first - 1] };
-    let spaces_alone = text[start..bytes.start].iter().all(|&byte| byte == b' ');
-    let first = first + usize::from(!spaces_alone);
-    let range = first..ends.partition_point(|&end| end <= bytes.end);
-    (range.start > 0 && range.start < range.end).then_some(range)
-}
-
-/// The runs of capitalised words in some tokens, as ranges of tokens. A run at the very start is left out, since every
-/// sentence begins with one, and so is one at the very end, which may have been cut.
+/// The runs of capitalised words in a text, as ranges of bytes.
 ///
 /// A word is a run of letters, digits, apostrophes and hyphens; it is capitalised if it begins with an upper-case letter.
-/// Only spaces lie between the words of a run. A token belongs to a run if all its characters do, ignoring leading spaces.
-fn capitalised(tokens: &[u32], vocabulary: &Vocabulary) -> Vec<Range<usize>> {
-    let (text, ends) = text_of(tokens, vocabulary);
-    let runs = byte_runs(&text).into_iter();
-    let runs = runs.filter(|run| run.start > 0 && run.end < text.len());
-    runs.filter_map(|run| tokens_of(run, &text, &ends))
-        .collect()
-}
-
-/// The runs in text that may not be UTF-8 throughout, as ranges of bytes.
-fn byte_runs(text: &[u8]) -> Vec<Range<usize>> {
+/// Only spaces lie between the words of a run.
+fn capitalised(text: &str) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = vec![];
     let mut word: Option<(usize, bool)> = None;
     let mut is_joined = false;
@@ -189,21 +167,16 @@ fn byte_runs(text: &[u8]) -> Vec<Range<usize>> {
         }
         *is_joined = is_capitalised;
     };
-    let mut at = 0;
-    for chunk in text.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let is_inside = word.is_some() && (c == '\'' || c == '-');
-            if c.is_alphanumeric() || is_inside {
-                word.get_or_insert((at, c.is_uppercase()));
-            } else {
-                end_word(&mut word, at, &mut is_joined);
-                is_joined &= c == ' ';
-            }
-            at += c.len_utf8();
+    for (at, c) in text.char_indices() {
+        let is_inside = word.is_some() && (c == '\'' || c == '-');
+        if c.is_alphanumeric() || is_inside {
+            word.get_or_insert((at, c.is_uppercase()));
+        } else {
+            end_word(&mut word, at, &mut is_joined);
+            is_joined &= c == ' ';
         }
-        at += chunk.invalid().len();
     }
-    end_word(&mut word, at, &mut is_joined);
+    end_word(&mut word, text.len(), &mut is_joined);
     runs
 }
 
@@ -213,7 +186,10 @@ mod tests {
 
     fn found(text: &str, vocabulary: &Vocabulary) -> Vec<String> {
         let tokens = vocabulary.encode(text).expect("known");
-        let runs = capitalised(&tokens, vocabulary).into_iter();
+        let corpus = Corpus::new(Vocabulary::Bytes);
+        let finder = Finder::new(&corpus, Entities::Capitalised);
+        let text = TextOfTokens::new(&tokens, vocabulary);
+        let runs = finder.find(&text, |_| true).into_iter();
         runs.map(|run| vocabulary.decode(&tokens[run])).collect()
     }
 
@@ -241,5 +217,15 @@ mod tests {
                 "{text}, by bytes"
             );
         }
+    }
+
+    #[test]
+    fn a_character_that_is_cut_ends_the_text_and_no_name() {
+        let tokens = Vocabulary::Bytes.encode("in Lima\u{2014}").expect("bytes");
+        let text = TextOfTokens::new(&tokens[..tokens.len() - 1], &Vocabulary::Bytes);
+        assert_eq!((text.text.as_str(), text.is_cut), ("in Lima", true));
+        let corpus = Corpus::new(Vocabulary::Bytes);
+        let found = Finder::new(&corpus, Entities::Capitalised).find(&text, |_| true);
+        assert_eq!(found, [3..7]);
     }
 }

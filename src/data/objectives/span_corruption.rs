@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::Rng as _;
 
 use super::ObjectiveSettings;
-use super::entities::Finder;
+use super::entities::{Finder, TextOfTokens};
 use crate::data::documents::Documents;
 use crate::data::generator::generator;
 use crate::data::ragged::{MASK, Sequence};
@@ -41,9 +41,8 @@ pub struct SpanCorruption {
     documents: Arc<Documents>,
     vocabulary: Vocabulary,
     settings: ObjectiveSettings,
-    /// Where the span lies.
-    spans: Spans,
-    entities: Finder,
+    /// What finds the masked span; without it, length and start are drawn.
+    entities: Option<Finder>,
 }
 
 /// How the masked span of an excerpt is chosen.
@@ -76,8 +75,7 @@ impl SpanCorruption {
             documents: corpus.documents(settings.split),
             vocabulary: corpus.vocabulary.clone(),
             settings,
-            spans,
-            entities: Finder::new(corpus, settings.entities),
+            entities: (spans == Spans::Entities).then(|| Finder::new(corpus, settings.entities)),
         })
     }
 
@@ -96,8 +94,9 @@ impl SpanCorruption {
 
         let excerpt = self.documents.ids(index, 0..t as usize)?;
         let (mut first, mut last) = (s as usize, (s + m) as usize);
-        if self.spans == Spans::Entities {
-            let runs = self.entities.find(&excerpt, |_| true);
+        if let Some(entities) = &self.entities {
+            let text = TextOfTokens::new(&excerpt, &self.vocabulary);
+            let runs = entities.find(&text, |_| true);
             if !runs.is_empty() {
                 let chosen = generator.gen_range(0..runs.len() as u32);
                 (first, last) = (runs[chosen as usize].start, runs[chosen as usize].end);
