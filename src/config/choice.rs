@@ -20,7 +20,7 @@ const UNJUDGED: [(&str, &str); 4] = [
     ("data", "changes the data that validation scores"),
     ("pretrain.validate", "changes how validation scores"),
     ("finetune", "takes effect only after validation"),
-    ("evaluate", "changes what is asked, not what is trained"),
+    ("evaluate", "changes what is asked"),
 ];
 
 /// What is chosen, and among which points.
@@ -129,23 +129,24 @@ impl Choice {
                 format!("`choose` selects \"by {said}\", but validations score the {split} split");
             return wrong(message, &format!("end it with \"by {split}\""));
         }
-        let is_biased = |(settings, spec): &&(&Settings, &ValidateSpec)| {
+        let is_biased = |(settings, _): &(&Settings, &ValidateSpec)| {
             let evaluate = settings.evaluate.as_ref();
-            evaluate.is_some_and(|one| one.split == settings.validation_split(spec))
+            evaluate.is_some_and(|spec| spec.split == self.split)
         };
-        match validated_points.iter().find(is_biased) {
-            Some((settings, spec)) => {
-                let (split, other) = match settings.validation_split(spec) {
-                    Split::Dev => ("dev", "test"),
-                    other => (other.name(), "dev"),
-                };
-                let message = format!(
-                    "`choose` selects on the {split} split, so that a score reported on it would be biased"
-                );
-                wrong(message, &format!("set `evaluate.split` = {other:?}"))
-            }
-            None => vec![],
+        if !validated_points.iter().any(is_biased) {
+            return vec![];
         }
+        let split = self.split.name();
+        let other = match self.split {
+            Split::Dev => Split::Test,
+            _ => Split::Dev,
+        };
+        wrong(
+            format!(
+                "`choose` selects on the {split} split, so that a score reported on it would be biased"
+            ),
+            &format!("set `evaluate.split` = {:?}", other.name()),
+        )
     }
 }
 

@@ -17,10 +17,7 @@ pub(super) fn table(results: &Results) -> Option<Table> {
     let scores = scored.map_or_else(String::new, |(_, split)| {
         format!(" The scores on the {split} split were not used for selection.")
     });
-    let split = match validated.is_of_answers() {
-        true => "validate",
-        false => "dev",
-    };
+    let split = validated.validation_split().name();
     let caption = format!(
         "Points chosen by validation: of the candidates, which differ in the values that are chosen, the best by {} on the \
          {split} split.{scores}",

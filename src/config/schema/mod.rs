@@ -125,12 +125,9 @@ impl Settings {
         pretrain.chain(finetune)
     }
 
-    /// The split on which a validation scores: training questions that are kept out, or held-out data.
+    /// The split on which a validation scores.
     pub fn validation_split(&self, spec: &ValidateSpec) -> Split {
-        match self.validated_by(spec).is_of_answers() {
-            true => Split::Validate,
-            false => Split::Dev,
-        }
+        self.validated_by(spec).validation_split()
     }
 
     /// Longest answer, in tokens, of an evaluation or a validation.
@@ -232,7 +229,7 @@ pub struct ExperimentHeader {
     /// What to draw, by file name. Default: nothing.
     #[serde(default)]
     pub figures: BTreeMap<String, Kinded<FigureKind>>,
-    /// Which points to keep, by validation: `"best of KEY by dev"`, with one or more keys of the sweep, keeps the best of the
+    /// Which points to keep, by validation during pretraining: `"best of KEY by dev"`, with one or more keys of the sweep, keeps the best of the
     /// points that differ only in these keys; `"by validate"`, if validations ask questions. Default: all points.
     #[schemars(
         with = "Option<String>",

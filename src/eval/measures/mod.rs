@@ -13,6 +13,7 @@ mod loss;
 mod token_accuracy;
 mod unit;
 
+use crate::data::Split;
 use crate::kinds::{Listed, Named};
 use crate::metrics::rows::{HeldOutRow, PredictionRow};
 use crate::metrics::statistics::Estimate;
@@ -144,6 +145,14 @@ pub struct Scored {
 }
 
 impl Measure {
+    /// The split on which validations during training score: training questions that are kept out, or held-out data.
+    pub fn validation_split(&self) -> Split {
+        match self.is_of_answers() {
+            true => Split::Validate,
+            false => Split::Dev,
+        }
+    }
+
     /// Whether it judges answers to questions, and not what is held out.
     pub fn is_of_answers(&self) -> bool {
         matches!(self.value, Value::Right(_) | Value::Number(_))

@@ -98,10 +98,8 @@ impl Plot for ByStep {
             horizontal: format!("optimiser step ({})", keys.stage.name()),
             ..Lines::default()
         };
-        figure.notes.push(match measure.is_of_answers() {
-            true => "Scored on training questions that are kept out of training.".to_owned(),
-            false => "Scored on the dev split.".to_owned(),
-        });
+        let split = measure.validation_split().name();
+        figure.notes.push(format!("Scored on the {split} split."));
         let mut is_shortened = false;
         for (point, seeds) in &validated {
             let steps = seeds.iter().flat_map(|(_, rows)| rows.keys());
