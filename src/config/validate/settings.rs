@@ -14,6 +14,7 @@ use crate::data::objectives::{Objective, Reads};
 use crate::eval::measures::Measure;
 use crate::kinds::{Listed as _, Named, joined};
 use crate::metrics::rows::MOST_MAPPED;
+use crate::train::schedule::forms::Form;
 
 /// Below this cap scores are so close that attention is all but uniform.
 const LEAST_SOFTCAP: f64 = 0.01;
@@ -364,7 +365,11 @@ fn schedule(rules: &mut Rules<'_>, stage: &str, spec: &ScheduleSpec) {
     if spec.decay.is_some() && !form.reads.contains(&"decay") {
         let [key, choice] = ["decay", "form"].map(|key| format!("{stage}.schedule.{key}"));
         let message = format!("`{key}` is not read by `{choice}` = {:?}", form.name());
-        let help = format!("set `{choice}` = \"warmup-stable-decay\", or remove the key");
+        let reading = Form::all()
+            .iter()
+            .filter(|one| one.reads.contains(&"decay"));
+        let reading = joined(reading.map(|one| format!("{:?}", one.name())), "or");
+        let help = format!("set `{choice}` = {reading}, or remove the key");
         rules.helped(&[&key, &choice], message, help);
     }
     let Some(end) = spec.final_tokens else { return };

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::job::{Asked, Inputs, Job};
-use crate::config::schema::{EvaluateSpec, ModelSpec, ScheduleSpec, Settings, ValidateSpec, reads};
+use crate::config::schema::{
+    DeviceKind, EvaluateSpec, ModelSpec, ScheduleSpec, Settings, ValidateSpec, reads,
+};
 use crate::data::checksum::of_texts;
 use crate::data::objectives::{Entities, Reads};
 use crate::data::vocabulary::Vocabulary;
@@ -30,6 +32,8 @@ use crate::files;
 use crate::kinds::Kinded;
 use crate::metrics::artefacts::{Artefact, HELD_OUT, METRICS, PREDICTIONS, WEIGHTS};
 use crate::model::registry;
+use crate::ops::attention::MOST_KEPT;
+use crate::train::schedule::forms::KEYS;
 
 /// What a stage does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -216,19 +220,16 @@ fn training(
     // For document order, dropout and corruption.
     put(&mut all, "seed", seed);
     table(&mut all, name, spec, &["init", "checkpoint_steps"]);
-    if settings.model.context > BY_PARTS_ABOVE {
+    if settings.model.context > MOST_KEPT && registry::device(settings.device) == DeviceKind::Cpu {
+        // It adds up gradients in another order than it did before there were parts.
         put(&mut all, "attention", "by parts");
     }
     let reads = schedule.form.0.reads;
-    let keys = ["final_tokens", "floor", "decay"].into_iter();
-    for key in keys.filter(|key| !reads.contains(key)) {
+    for key in KEYS.into_iter().filter(|key| !reads.contains(key)) {
         all.remove(&format!("{name}.schedule.{key}"));
     }
     all
 }
-
-/// Contexts above this are trained with attention in parts, which adds up gradients in another order than before there were parts.
-const BY_PARTS_ABOVE: usize = 256;
 
 /// Adds where the weights come from, and what they depend on.
 fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {

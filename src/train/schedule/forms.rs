@@ -4,12 +4,15 @@ use std::f64::consts::PI;
 
 use crate::kinds::{Listed, Named};
 
+/// The keys of `schedule` that not every form reads.
+pub const KEYS: [&str; 3] = ["final_tokens", "floor", "decay"];
+
 /// A form of the learning rate over time.
 pub struct Form {
     name: &'static str,
     other_names: &'static [&'static str],
     about: &'static str,
-    /// The keys of `schedule` that it reads, besides `warmup_tokens`.
+    /// Those of [`KEYS`] that it reads.
     pub reads: &'static [&'static str],
     /// The rate as a share of its peak, after warm-up.
     pub factor: fn(&Moment) -> f64,
