@@ -140,10 +140,7 @@ fn is_hidden_matrix(name: &str, dimensions: usize) -> bool {
         "attn.w1",
         "mlp.",
     ];
-    let is_of_layer = |layer: &&str| {
-        name.split_once(layer)
-            .is_some_and(|(block, _)| block.contains("block"))
-    };
+    let is_of_layer = |layer: &&str| name.contains(*layer);
     dimensions == 2 && name.ends_with(".weight") && layers.iter().any(is_of_layer)
 }
 
@@ -281,6 +278,39 @@ mod tests {
         let shape = |name: &str| layout.iter().find(|l| l.0 == name).map(|l| l.1.clone());
         assert_eq!(shape("blocks.0.mlp.0.weight"), Some(vec![8, 4]));
         assert_eq!(shape("pos_emb"), Some(vec![1, 5, 4]));
+    }
+
+    #[test]
+    fn muon_updates_the_linear_layers_of_blocks_alone() {
+        let chosen = |name: &str| is_hidden_matrix(name, 2);
+        let mut layers = ["key", "query", "value", "proj"]
+            .map(|one| format!("blocks.1.attn.{one}.weight"))
+            .to_vec();
+        layers.extend(
+            [
+                "blocks.0.mlp.2.weight",
+                "down_block.attn.key.weight",
+                "blocks.0.attn.w1.weight",
+            ]
+            .map(str::to_owned),
+        );
+        assert!(layers.iter().all(|name| chosen(name)));
+        let others = [
+            "tok_emb.weight",
+            "head.weight",
+            "blocks.0.attn.relative_attention_bias.weight",
+            "blocks.0.attn.pre_softmax_talking_heads.weight",
+            "blocks.0.attn.key.bias",
+        ];
+        assert!(!others.into_iter().any(chosen));
+        assert!(!is_hidden_matrix("blocks.0.mlp.0.weight", 1));
+        // Of a whole model: six layers of a block.
+        type Tiny = crate::model::gpt::Gpt<4, 8, 6, 5, f32, Cpu>;
+        let layout = weights_of::<Tiny>(1, AttentionSpec::of("vanilla"));
+        let all = layout
+            .iter()
+            .filter(|(name, shape)| is_hidden_matrix(name, shape.len()));
+        assert_eq!(all.count(), 6);
     }
 
     #[test]

@@ -84,22 +84,21 @@ fn orthogonalise(x: &mut Scratch, [m, n]: [usize; 2]) {
     let mut polynomial = Scratch::new(m * m);
     for _ in 0..ITERATIONS {
         let right = Packed::new(View::rows(x, n).t(), n, m);
-        product(x, &right, (&mut gram, Shape::Symmetric), false);
+        product(x, &right, 1.0, (&mut gram, Shape::Symmetric), false);
         drop(right);
         polynomial
             .iter_mut()
             .zip(gram.iter())
-            .for_each(|(p, g)| *p = b / c * g);
+            .for_each(|(p, g)| *p = b * g);
         let right = Packed::new(View::rows(&gram, m), m, m);
-        product(&gram, &right, (&mut polynomial, Shape::Symmetric), true);
+        product(&gram, &right, c, (&mut polynomial, Shape::Symmetric), true);
         let mut next = Scratch::new(m * n);
         next.iter_mut()
             .zip(x.iter())
-            .for_each(|(next, x)| *next = a / c * x);
+            .for_each(|(next, x)| *next = a * x);
         let right = Packed::new(View::rows(x, n), m, n);
-        product(&polynomial, &right, (&mut next, Shape::General), true);
+        product(&polynomial, &right, 1.0, (&mut next, Shape::General), true);
         drop(right);
-        next.iter_mut().for_each(|x| *x *= c);
         *x = next;
     }
 }
@@ -112,8 +111,14 @@ enum Shape {
     Symmetric,
 }
 
-/// `out = left · right`, or that added to `out`, by all threads.
-fn product(left: &[f32], right: &Packed<'_>, (out, shape): (&mut [f32], Shape), add: bool) {
+/// `out = scale * left · right`, or that added to `out`, by all threads.
+fn product(
+    left: &[f32],
+    right: &Packed<'_>,
+    scale: f32,
+    (out, shape): (&mut [f32], Shape),
+    add: bool,
+) {
     let (depth, columns) = (right.depth(), right.columns());
     let blocks = out.par_chunks_mut(ROWS * columns);
     let blocks = blocks.zip(left.par_chunks(ROWS * depth)).enumerate();
@@ -124,7 +129,7 @@ fn product(left: &[f32], right: &Packed<'_>, (out, shape): (&mut [f32], Shape), 
             Shape::Symmetric => Part::LowerResult(block * ROWS),
         };
         let target = Target::set(out, columns).adding(add);
-        multiply(rows, left, right, 1.0, part, target);
+        multiply(rows, left, right, scale, part, target);
     });
     if shape == Shape::Symmetric {
         for row in 0..columns {
