@@ -113,12 +113,7 @@ impl<D: LabDevice<f32>, M: Weights<f32, D>> Bench<M, D> {
     fn update(&mut self, step: u64) -> Result<f64, D::Err> {
         let update = Update {
             step,
-            learning_rate: 0.0,
-            betas: [0.9, 0.95],
-            epsilon: 1e-8,
-            muon: None,
-            weight_decay: 0.1,
-            clip_norm: 1.0,
+            ..Update::default()
         };
         let loss = self.device.try_zeros()?;
         let mut gradients = Gradients::leaky();

@@ -232,13 +232,8 @@ fn adamw(bencher: Bencher) {
     let mut gradients = weights.leaky_trace().sum().backward();
     let loss = Cpu::default().zeros();
     let update = Update {
-        step: 1,
         learning_rate: 1e-3,
-        betas: [0.9, 0.95],
-        epsilon: 1e-8,
-        muon: None,
-        weight_decay: 0.1,
-        clip_norm: 1.0,
+        ..Update::default()
     };
     bencher
         .counter(ItemsCount::new(HIDDEN * EMBED))

@@ -69,13 +69,8 @@ fn documents(lengths: &[usize]) -> Vec<Sequence> {
 fn settings(learning_rate: f64, dropout: f64) -> StepSettings {
     StepSettings {
         update: Update {
-            step: 0,
             learning_rate,
-            betas: [0.9, 0.95],
-            epsilon: 1e-8,
-            muon: None,
-            weight_decay: 0.1,
-            clip_norm: 1.0,
+            ..Update::default()
         },
         dropout,
         dropout_key: 7,

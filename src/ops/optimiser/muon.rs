@@ -148,11 +148,7 @@ mod tests {
         Update {
             step,
             learning_rate: 0.01,
-            betas: [0.9, 0.95],
-            epsilon: 1e-8,
-            muon: Some(0.95),
-            weight_decay: 0.1,
-            clip_norm: 0.0,
+            ..Update::default()
         }
     }
 

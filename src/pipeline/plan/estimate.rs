@@ -79,7 +79,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
             (inputs, cost)
         }
         Job::Finetune(spec, inputs) => {
-            let task = inputs.finetuning(spec, 0)?;
+            let task = inputs.finetuning(spec, seed)?;
             let cost = training((inputs, seed), task.as_ref(), spec, speeds)?;
             (inputs, cost)
         }
@@ -126,13 +126,8 @@ fn training(
         let some = beginning(&batch, PROBE_TOKENS);
         let settings = StepSettings {
             update: Update {
-                step: 0,
-                learning_rate: 0.0,
-                betas: [0.9, 0.95],
-                epsilon: 1e-8,
                 muon: spec.muon(),
-                weight_decay: 0.0,
-                clip_norm: 1.0,
+                ..Update::default()
             },
             dropout: from.0.settings.model.dropout,
             dropout_key: 0,
