@@ -67,13 +67,13 @@ impl Batches<'_> {
         self.of(self.documents(index))
     }
 
-    /// Batch `index` in parts of so many documents, of which the last may have fewer.
+    /// Batch `index` as micro-batches of so many documents, of which the last may have fewer.
     ///
     /// # Errors
     /// See [`Task::sequence`].
-    pub fn parts(&self, index: usize, documents: usize) -> Result<Vec<Ragged>> {
-        let parts = self.documents(index).chunks(documents.max(1));
-        parts.map(|part| self.of(part)).collect()
+    pub fn micro_batches(&self, index: usize, documents: usize) -> Result<Vec<Ragged>> {
+        let chunks = self.documents(index).chunks(documents.max(1));
+        chunks.map(|chunk| self.of(chunk)).collect()
     }
 
     fn of(&self, documents: &[usize]) -> Result<Ragged> {

@@ -66,15 +66,15 @@ pub trait Trainable {
     fn parameter_count(&self) -> usize;
 
     /// Starts a step: forward, backward, gradient clipping, update. A step whose loss or gradient is not
-    /// finite changes nothing. The gradients of the parts of a batch are added up, each with the share of its scored tokens, which
+    /// finite changes nothing. The gradients of micro-batches are added up, each with its share of the scored tokens, which
     /// gives the gradient of the whole batch.
     ///
     /// A GPU may still be working when this returns: use the time to prepare the next batch. The model must
     /// not be used for anything else before [`Trainable::finish_step`].
     ///
     /// # Errors
-    /// A part of the batch does not fit the model, or none has a scored token; the device fails.
-    fn begin_step(&mut self, batch: &[Ragged], settings: &StepSettings) -> Result<()>;
+    /// A micro-batch does not fit the model, or none has a scored token; the device fails.
+    fn begin_step(&mut self, micro_batches: &[Ragged], settings: &StepSettings) -> Result<()>;
 
     /// Waits for the step in progress and returns its metrics.
     ///

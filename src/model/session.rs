@@ -33,12 +33,12 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     pending: Option<D::Step>,
 }
 
-/// Where the number of a part of a batch stands in the key of its dropout; the numbers of stage and step leave these bits free.
-const PART_BITS: u32 = 40;
+/// Where the number of a micro-batch stands in the key of its dropout; the numbers of stage and step leave these bits free.
+const MICRO_BATCH_BIT: u32 = 40;
 
 /// Rejects a batch without scored tokens: its mean loss is undefined.
-fn check_scored(batch: &[Ragged]) -> Result<()> {
-    match batch.iter().all(|part| part.scored() == 0) {
+fn check_scored(micro_batches: &[Ragged]) -> Result<()> {
+    match micro_batches.iter().all(|one| one.scored() == 0) {
         true => Err(Error::run("a batch without any scored token has no loss")),
         false => Ok(()),
     }
@@ -70,23 +70,23 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
 
     fn try_begin(
         &mut self,
-        batch: &[Ragged],
+        micro_batches: &[Ragged],
         dropout: (f64, u64),
         update: Update,
     ) -> Result<D::Step, D::Err> {
-        let scored: usize = batch.iter().map(Ragged::scored).sum();
+        let scored: usize = micro_batches.iter().map(Ragged::scored).sum();
         let mut total: Option<Tensor<Rank0, f32, D>> = None;
         let mut gradients = Gradients::leaky();
-        for (i, part) in batch.iter().enumerate() {
-            let share = part.scored() as f64 / scored as f64;
+        for (i, batch) in micro_batches.iter().enumerate() {
+            let share = batch.scored() as f64 / scored as f64;
             if share == 0.0 {
                 continue;
             }
             let (rate, key) = dropout;
-            let dropout = Dropout::new(rate, key ^ ((i as u64) << PART_BITS));
+            let dropout = Dropout::new(rate, key ^ ((i as u64) << MICRO_BATCH_BIT));
             let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
             let tape: OwnedTape<f32, D> = start.traced(gradients).split_tape().1;
-            let mut loss = self.model.loss(part, dropout, tape)?;
+            let mut loss = self.model.loss(batch, dropout, tape)?;
             if share < 1.0 {
                 loss = loss.try_mul(share as f32)?;
             }
@@ -96,8 +96,8 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
                 Some(before) => before.try_add(loss)?,
                 None => loss,
             });
-            if batch.len() > 1 {
-                // Those of activations are not needed any more: the next part has its own.
+            if micro_batches.len() > 1 {
+                // Those of activations are not needed any more: the next micro-batch has its own.
                 gradients = visit::of_weights(&self.model, gradients)?;
             }
         }
@@ -116,15 +116,19 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         visit::parameter_count(&self.model)
     }
 
-    fn begin_step(&mut self, batch: &[Ragged], settings: &StepSettings) -> Result<()> {
-        batch.iter().try_for_each(|part| self.check_batch(part))?;
-        check_scored(batch)?;
+    fn begin_step(&mut self, micro_batches: &[Ragged], settings: &StepSettings) -> Result<()> {
+        micro_batches
+            .iter()
+            .try_for_each(|one| self.check_batch(one))?;
+        check_scored(micro_batches)?;
         let dropout = (settings.dropout, settings.dropout_key);
         let update = Update {
             step: self.steps + 1,
             ..settings.update
         };
-        let step = self.on_cpu.run(|| self.try_begin(batch, dropout, update));
+        let step = self
+            .on_cpu
+            .run(|| self.try_begin(micro_batches, dropout, update));
         self.pending = Some(step.map_err(device_error)?);
         Ok(())
     }

@@ -149,7 +149,7 @@ pub fn fit(
             let started = Instant::now();
             let batch = match next.take() {
                 Some(batch) => batch,
-                None => batches.parts(at.batch, each)?,
+                None => batches.micro_batches(at.batch, each)?,
             };
             let documents = batch.iter().map(Ragged::documents).sum();
             let tokens: usize = batch.iter().map(Ragged::len).sum();
@@ -159,7 +159,8 @@ pub fn fit(
             model.begin_step(&batch, &settings)?;
             // Overlaps with the GPU's work.
             let following = at.batch + 1;
-            let prepared = (following < batches.len()).then(|| batches.parts(following, each));
+            let prepared =
+                (following < batches.len()).then(|| batches.micro_batches(following, each));
             let metrics = model.finish_step()?;
             next = prepared.transpose()?;
             if !metrics.is_finite() {

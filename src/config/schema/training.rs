@@ -32,8 +32,8 @@ macro_rules! training_stage {
             /// Batch size: documents or questions per step.
             #[schemars(range(min = 1))]
             pub batch_documents: usize,
-            /// Number of batches whose gradients are added up for each update, which then learns from that many times
-            /// `batch_documents`: for batches that do not fit into memory. Default: 1.
+            /// Gradient accumulation: number of micro-batches, of `batch_documents` each, whose gradients are added up for each
+            /// update, for batches that do not fit into memory. Default: 1.
             #[schemars(range(min = 1))]
             #[serde(default = "default_one", skip_serializing_if = "is_one")]
             pub accumulate: usize,

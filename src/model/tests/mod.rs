@@ -146,10 +146,10 @@ fn biases_do_not_decay_and_everything_else_does() {
 }
 
 #[test]
-fn a_batch_in_parts_gives_the_steps_of_the_whole() {
+fn micro_batches_give_the_steps_of_the_whole_batch() {
     let documents = documents(&[20, 3, 9, 14, 6]);
     let mut last = Ragged::from_sequences(&documents[4..]);
-    // A part without a scored token counts for nothing.
+    // A micro-batch without a scored token counts for nothing.
     last.targets.fill(PAD);
     let mut all = documents.clone();
     all[4].targets.fill(PAD);
@@ -172,7 +172,7 @@ fn a_batch_in_parts_gives_the_steps_of_the_whole() {
         let off = (found.gradient_norm / expected.gradient_norm - 1.0).abs();
         assert!(off < 1e-4, "step {step}: {found:?} is not {expected:?}");
     }
-    // With dropout, each part draws its own.
+    // With dropout, each micro-batch draws its own.
     let twice = [parts[0].clone(), parts[0].clone()];
     let loss = |batch: &[Ragged]| {
         let mut model = model(1);
