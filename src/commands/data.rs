@@ -36,7 +36,7 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     for (objective, task) in objectives(&corpus, settings, seed)? {
         let name = objective.replace('-', " ");
         print(format!(
-            "\n{name}, as in pretraining (x: input, y: targets):"
+            "\n{name}, as training shows it (x: input, y: targets):"
         ))?;
         print_examples(task.as_ref(), &corpus.vocabulary, examples)?;
         for index in 0..examples.min(task.len()) {
@@ -89,8 +89,12 @@ fn described(corpus: &Corpus) -> Vec<String> {
             "held out, and not counted above: {dev} dev, {test} test"
         ));
     }
-    let [train, dev, test] =
-        [&corpus.train, &corpus.dev, &corpus.test].map(|questions| thousands(questions.len()));
+    let [train, kept_out, dev, test] = [&corpus.train, &corpus.validate, &corpus.dev, &corpus.test]
+        .map(|questions| thousands(questions.len()));
+    let kept_out = match corpus.validate.is_empty() {
+        true => String::new(),
+        false => format!(", {kept_out} validate (kept out of train)"),
+    };
     let is_answered = corpus.test.iter().all(|question| question.answer.is_some());
     let answers = if is_answered {
         ""
@@ -100,7 +104,7 @@ fn described(corpus: &Corpus) -> Vec<String> {
     let splits = [&corpus.train, &corpus.dev, &corpus.test];
     if splits.iter().any(|questions| !questions.is_empty()) {
         lines.push(format!(
-            "questions: {train} train, {dev} dev, {test} test{answers}"
+            "questions: {train} train{kept_out}, {dev} dev, {test} test{answers}"
         ));
     }
     lines
@@ -116,20 +120,26 @@ fn print_examples(task: &dyn Task, vocabulary: &Vocabulary, examples: usize) -> 
     Ok(())
 }
 
-/// The pretraining objectives with their tasks; without pretraining, span corruption of the documents, if there are any.
+/// The objectives of both stages with their tasks; without pretraining, span corruption of the documents, if there are any.
 fn objectives(
     corpus: &Corpus,
     settings: &Settings,
     seed: u64,
 ) -> Result<Vec<(&'static str, Box<dyn Task>)>> {
-    let all = match &settings.pretrain {
+    let mut all = match &settings.pretrain {
         Some(spec) => {
             let mixed = spec.mix.iter().map(|one| one.objective);
             [spec.objective].into_iter().chain(mixed).collect()
         }
-        None if corpus.documents.is_empty() => return Ok(vec![]),
+        None if corpus.documents.is_empty() => vec![],
         None => vec![Named(&Objective::all()[0])],
     };
+    let finetuned = settings.finetune.iter().flat_map(|spec| &spec.mix);
+    for one in finetuned.map(|one| one.objective) {
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
     let shown = settings.objective_settings(Split::Train, seed);
     let task = |one: Named<Objective>| Ok((one.0.name(), one.0.task(corpus, shown)?));
     all.into_iter().map(task).collect()

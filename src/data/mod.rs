@@ -196,6 +196,9 @@ impl Corpus {
             KeptOut::Count(count) => count,
             KeptOut::Share(share) => (self.train.len() as f64 * share).round() as usize,
         };
+        if count == 0 {
+            return;
+        }
         let place = |question: &Question| {
             let sum = blake3::hash(question.text.as_bytes());
             (*sum.as_bytes(), question.text.clone())

@@ -52,7 +52,7 @@ fn questions_that_are_kept_out_are_asked_while_both_stages_train() {
 }
 
 #[test]
-fn what_is_kept_out_depends_on_no_seed_and_changes_what_is_trained() {
+fn what_is_kept_out_changes_what_finetuning_reads_alone() {
     let lab = Lab::new();
     let plan = |settings: &[&str]| {
         let settings = [&["--json"][..], &set(settings)].concat();

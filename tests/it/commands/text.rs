@@ -91,7 +91,7 @@ fn a_text_is_learned_and_measured_on_what_is_held_out() {
         "{shown}"
     );
     assert!(
-        shown.contains("language model, as in pretraining (x: input, y: targets):"),
+        shown.contains("language model, as training shows it (x: input, y: targets):"),
         "{shown}"
     );
 }
