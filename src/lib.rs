@@ -73,7 +73,7 @@
 //! `ops` has no kernel of its own, `pulp` compiles loops for the processor at hand, `rayon` spreads them;
 //! `libc` has the setting by which glibc keeps freed memory. `clap` reads the command line,
 //! `clap_complete` completes it. `figment` layers settings, `toml` finds their
-//! lines, `strsim` the spelling that was meant, and `schemars` makes a JSON Schema of their types
+//! lines, `strsim` the spelling that was meant, `glob` matches names of parameters, and `schemars` makes a JSON Schema of their types
 //! (`serde_json` writes it). `plotters` writes the SVG, `resvg` turns it into outlines and PNG with
 //! the fonts of `epaint_default_fonts`, so that text shows on a machine with no fonts. `askama` fills
 //! the templates of reports and escapes what it fills in, `roxmltree` sees whether an SVG may stand in

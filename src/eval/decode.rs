@@ -129,6 +129,7 @@ mod tests {
             TrainingState {
                 weights: vec![],
                 moments: [vec![], vec![]],
+                averages: vec![],
                 updates: 0,
             }
         }

@@ -21,6 +21,8 @@ mod tests;
 mod visit;
 pub mod weights;
 
+use glob::Pattern;
+
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::model::decoder::{Decoder, RecomputingDecoder};
@@ -39,14 +41,29 @@ pub struct Start {
 }
 
 /// Hyperparameters of one training step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepSettings {
     /// The optimiser's, except that the model counts its steps itself and biases do not decay.
     pub update: Update,
+    /// Parameters with hyperparameters of their own; a parameter belongs to the first that it matches.
+    pub groups: Vec<ParameterGroup>,
+    /// Decay of the moving average of the weights; `None` if there is none.
+    pub ema: Option<f64>,
     /// Dropout probability.
     pub dropout: f64,
     /// Seeds the step's dropout: a different number gives different draws.
     pub dropout_key: u64,
+}
+
+/// Parameters with hyperparameters of their own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterGroup {
+    /// Which parameters, by their names in the reference.
+    pub parameters: Pattern,
+    /// Their learning rate in this step.
+    pub learning_rate: f64,
+    /// Their weight decay, biases included, unless it is that of all parameters.
+    pub weight_decay: Option<f64>,
 }
 
 /// A snapshot within a training stage: everything that the next step depends on.
@@ -56,8 +73,18 @@ pub struct TrainingState {
     pub weights: Vec<Weight>,
     /// The optimiser's first and second moments, under the names and in the shapes of the weights.
     pub moments: [Vec<Weight>; 2],
+    /// The moving average of the weights, under their names and in their shapes; empty if there is none.
+    pub averages: Vec<Weight>,
     /// Number of updates that the moments have accumulated.
     pub updates: u64,
+}
+
+/// Shows a model with the moving average of its weights, if it has one, in place of the weights.
+pub fn averaged<T>(model: &mut dyn Trainable, look: impl FnOnce(&dyn Trainable) -> T) -> T {
+    model.swap_averages();
+    let seen = look(model);
+    model.swap_averages();
+    seen
 }
 
 /// A model of any shape, on any device. Batches must fit its context and vocabulary.
@@ -109,7 +136,11 @@ pub trait Trainable {
         Box::new(RecomputingDecoder::new(self, rows))
     }
 
-    /// Resets the optimiser's moments, for a new stage.
+    /// Exchanges the weights and their moving averages, if there are any. Training goes on with the weights: exchange them back
+    /// before the next step.
+    fn swap_averages(&mut self) {}
+
+    /// Resets the optimiser's moments and the moving average of the weights, for a new stage.
     fn reset_optimiser(&mut self);
 
     /// All weights, under the names and in the shapes of the reference's PyTorch model.
@@ -121,7 +152,7 @@ pub trait Trainable {
     /// A weight is missing, has another shape, or does not belong to this model; then nothing is changed.
     fn load_weights(&mut self, weights: &[Weight]) -> Result<()>;
 
-    /// A snapshot of weights and moments, to resume from.
+    /// A snapshot of weights, moments and averages, to resume from.
     fn state(&self) -> TrainingState;
 
     /// Restores a snapshot: the next step has the same bits as it would have had then.

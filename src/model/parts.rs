@@ -123,7 +123,7 @@ impl<D: LabDevice<f32>, M: Weights<f32, D>> Bench<M, D> {
         let mut step = D::try_begin(&loss)?;
         visit::measure(&self.model, &mut gradients, &mut step)?;
         let (model, moments) = (&mut self.model, &mut self.moments);
-        visit::update(model, moments, &mut gradients, &mut step, update)?;
+        visit::update(model, moments, &mut gradients, &mut step, (update, &[]))?;
         D::try_launch(&mut step, update)?;
         D::try_finish(step)?;
         Ok(started.elapsed().as_secs_f64())

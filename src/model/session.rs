@@ -8,15 +8,18 @@ use super::caching::CachingDecoder;
 use super::decoder::{Decoder, log_softmax};
 use super::maps::LayerMaps;
 use super::network::{self, Network, check_fits, device_error};
+use super::visit::Average;
 use super::weights::{Weight, match_layout};
-use super::{Start, StepMetrics, StepSettings, Trainable, TrainingState, Update, visit};
+use super::{
+    ParameterGroup, Start, StepMetrics, StepSettings, Trainable, TrainingState, Update, visit,
+};
 use crate::config::schema::ModelSpec;
 use crate::data::ragged::{PAD, Ragged};
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
 use crate::ops::dropout::Dropout;
 use crate::ops::optimiser::Moments;
-use crate::ops::parameters::set_values;
+use crate::ops::parameters::{set_values, values};
 use crate::ops::precision::Precision;
 
 /// Model and moments; `M` has the constants of the shape.
@@ -27,10 +30,19 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     pub(super) model: M,
     /// The optimiser's moments of each weight, in the order of the weights.
     pub(super) moments: Vec<Moments<f32, D>>,
+    /// The moving averages of the weights, in the same order, once a step has asked for them.
+    averages: Option<Vec<Average<D>>>,
     /// Steps since the optimiser was reset.
     steps: u64,
-    /// A step that has begun.
-    pending: Option<D::Step>,
+    /// A step that has begun, and the decay of its averages.
+    pending: Option<(D::Step, Option<f64>)>,
+}
+
+/// The decay of moving averages after so many updates: lower at first, so that they forget the weights that training began with,
+/// as TensorFlow's `ExponentialMovingAverage` has it.
+fn decay_after(updates: u64, decay: f64) -> f64 {
+    let updates = updates as f64;
+    decay.min((1.0 + updates) / (10.0 + updates))
 }
 
 /// Where the number of a micro-batch stands in the key of its dropout; the numbers of stage and step leave these bits free.
@@ -58,6 +70,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
             device,
             on_cpu,
             model,
+            averages: None,
             steps: 0,
             pending: None,
         })
@@ -72,7 +85,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
         &mut self,
         micro_batches: &[Ragged],
         dropout: (f64, u64),
-        update: Update,
+        (update, groups): (Update, &[ParameterGroup]),
     ) -> Result<D::Step, D::Err> {
         let scored: usize = micro_batches.iter().map(Ragged::scored).sum();
         let mut total: Option<Tensor<Rank0, f32, D>> = None;
@@ -105,7 +118,8 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
         let mut step = D::try_begin(&loss)?;
         visit::measure(&self.model, &mut gradients, &mut step)?;
         let (model, moments) = (&mut self.model, &mut self.moments);
-        visit::update(model, moments, &mut gradients, &mut step, update)?;
+        let update_and_groups = (update, groups);
+        visit::update(model, moments, &mut gradients, &mut step, update_and_groups)?;
         D::try_launch(&mut step, update)?;
         Ok(step)
     }
@@ -126,17 +140,29 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
             step: self.steps + 1,
             ..settings.update
         };
+        if settings.ema.is_some() && self.averages.is_none() {
+            let copies = visit::copies(&self.device, &self.model);
+            self.averages = Some(copies.map_err(device_error)?);
+        }
+        let update = (update, &settings.groups[..]);
         let step = self
             .on_cpu
             .run(|| self.try_begin(micro_batches, dropout, update));
-        self.pending = Some(step.map_err(device_error)?);
+        self.pending = Some((step.map_err(device_error)?, settings.ema));
         Ok(())
     }
 
     fn finish_step(&mut self) -> Result<StepMetrics> {
-        let step = self.pending.take().expect("a step begins before it ends");
+        let (step, ema) = self.pending.take().expect("a step begins before it ends");
         let metrics = D::try_finish(step).map_err(device_error)?;
-        self.steps += u64::from(metrics.is_finite());
+        if !metrics.is_finite() {
+            return Ok(metrics);
+        }
+        self.steps += 1;
+        if let (Some(decay), Some(averages)) = (ema, &mut self.averages) {
+            let decay = decay_after(self.steps, decay);
+            visit::average(&self.model, averages, decay).map_err(device_error)?;
+        }
         Ok(metrics)
     }
 
@@ -174,7 +200,19 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         Box::new(CachingDecoder::new((&self.model, self.on_cpu), rows))
     }
 
+    fn swap_averages(&mut self) {
+        let Some(averages) = &mut self.averages else {
+            return;
+        };
+        let averaged: Vec<Vec<f32>> = averages.iter().map(|one| one.as_vec()).collect();
+        for (average, values) in averages.iter_mut().zip(values(&self.model)) {
+            average.copy_from(&values);
+        }
+        set_values(&mut self.model, &averaged);
+    }
+
     fn reset_optimiser(&mut self) {
+        self.averages = None;
         for moment in self.moments.iter_mut().flatten() {
             moment.copy_from(&vec![0.0; moment.shape().0]);
         }
@@ -195,6 +233,10 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         TrainingState {
             weights: visit::read(&self.model),
             moments: [0, 1].map(|which| visit::read_moments(&self.model, &self.moments, which)),
+            averages: match &self.averages {
+                Some(averages) => visit::read_averages(&self.model, averages),
+                None => vec![],
+            },
             updates: self.steps,
         }
     }
@@ -207,7 +249,17 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
             match_layout(&layout, first)?,
             match_layout(&layout, second)?,
         ];
+        let averages = match state.averages.is_empty() {
+            true => None,
+            false => Some(match_layout(&layout, &state.averages)?),
+        };
         // Everything has been validated before anything is changed.
+        if let Some(averages) = averages {
+            // They pass through the model, as they have no shape of their own.
+            set_values(&mut self.model, &averages);
+            let copies = visit::copies(&self.device, &self.model);
+            self.averages = Some(copies.map_err(device_error)?);
+        }
         set_values(&mut self.model, &weights);
         for (which, values) in moments.iter().enumerate() {
             let all = self.moments.iter_mut().zip(values);

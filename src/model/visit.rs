@@ -3,6 +3,7 @@
 use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{Gradients, Tensor};
 
+use super::ParameterGroup;
 use super::weights::Weight;
 use crate::ops::LabDevice;
 use crate::ops::optimiser::{Moments, Update};
@@ -93,21 +94,55 @@ pub(super) fn measure<D: LabDevice<f32>>(
     model.each("", &mut Measure { gradients, step })
 }
 
-/// The second pass: one update of every tensor; biases do not decay.
+/// The second pass: one update of every tensor, by the first of the `groups` that it belongs to; other biases do not decay.
 pub(super) fn update<D: LabDevice<f32>>(
     model: &mut impl Weights<f32, D>,
     moments: &mut [Moments<f32, D>],
     gradients: &mut Gradients<f32, D>,
     step: &mut D::Step,
-    update: Update,
+    (update, groups): (Update, &[ParameterGroup]),
 ) -> Result<(), D::Err> {
     let mut updater = Updater {
         moments: moments.iter_mut(),
         gradients,
         step,
         update,
+        groups,
     };
     model.each_mut("", &mut updater)
+}
+
+/// Copies of all weights, in the order of [`read`].
+pub(super) fn copies<D: LabDevice<f32>>(
+    device: &D,
+    model: &impl Weights<f32, D>,
+) -> Result<Vec<Average<D>>, D::Err> {
+    let copy = |values: Vec<f32>| {
+        let count = values.len();
+        device.try_tensor_from_vec(values, (count,))
+    };
+    values(model).into_iter().map(copy).collect()
+}
+
+/// The moving average of a weight, in the order of its elements.
+pub(super) type Average<D> = Tensor<(usize,), f32, D>;
+
+/// Moves the averages of all weights towards the weights.
+pub(super) fn average<D: LabDevice<f32>>(
+    model: &impl Weights<f32, D>,
+    averages: &mut [Average<D>],
+    decay: f64,
+) -> Result<(), D::Err> {
+    let averages = averages.iter_mut();
+    model.each("", &mut Averager { averages, decay })
+}
+
+/// The averages of all weights, under the weights' names.
+pub(super) fn read_averages<D: LabDevice<f32>>(
+    model: &impl Weights<f32, D>,
+    averages: &[Average<D>],
+) -> Vec<Weight> {
+    named(model, averages.iter().map(|average| average.as_vec()))
 }
 
 /// All gradients with the names of their weights, copied to the host.
@@ -207,6 +242,19 @@ struct Updater<'a, D: LabDevice<f32>> {
     gradients: &'a mut Gradients<f32, D>,
     step: &'a mut D::Step,
     update: Update,
+    groups: &'a [ParameterGroup],
+}
+
+struct Averager<'a, D: LabDevice<f32>> {
+    averages: std::slice::IterMut<'a, Average<D>>,
+    decay: f64,
+}
+
+impl<D: LabDevice<f32>> Visitor<f32, D> for Averager<'_, D> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
+        let average = self.averages.next().expect("an average per tensor");
+        D::try_average(average, weight, self.decay)
+    }
 }
 
 impl<D: LabDevice<f32>> VisitorMut<f32, D> for Updater<'_, D> {
@@ -221,6 +269,10 @@ impl<D: LabDevice<f32>> VisitorMut<f32, D> for Updater<'_, D> {
         }
         if !is_hidden_matrix(name, S::NUM_DIMS) {
             update.muon = None;
+        }
+        if let Some(group) = self.groups.iter().find(|one| one.parameters.matches(name)) {
+            update.learning_rate = group.learning_rate;
+            update.weight_decay = group.weight_decay.unwrap_or(update.weight_decay);
         }
         let moments = self.moments.next().expect("two moments per tensor");
         D::try_update(self.step, weight, self.gradients, moments, update)

@@ -1,7 +1,7 @@
 //! Checkpoints of a training stage, with checksums.
 //!
-//! A checkpoint is a safetensors file: tensors `weights.NAME`, `first_moment.NAME` and
-//! `second_moment.NAME`, and in the header one note with the training position and a BLAKE3 checksum; the
+//! A checkpoint is a safetensors file: tensors `weights.NAME`, `first_moment.NAME`, `second_moment.NAME` and,
+//! where there is a moving average, `average.NAME`, and in the header one note with the training position and a BLAKE3 checksum; the
 //! best weights so far are stored the same way. The checksum is that of the file with the checksum's own
 //! digits set to zero, so a change of any byte is detected.
 
@@ -26,7 +26,7 @@ const SUM_MARK: &[u8] = b"blake3-";
 /// Hexadecimal digits of a BLAKE3 checksum.
 const SUM_DIGITS: usize = 64;
 
-const PARTS: [&str; 3] = ["weights.", "first_moment.", "second_moment."];
+const PARTS: [&str; 4] = ["weights.", "first_moment.", "second_moment.", "average."];
 
 /// All state that the rest of a training stage depends on.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,33 +120,39 @@ impl Checkpoint {
     }
 
     fn to_bytes(&self) -> Result<Vec<u8>> {
-        let [first, second] = &self.state.moments;
+        let TrainingState {
+            weights,
+            moments: [first, second],
+            averages,
+            updates,
+        } = &self.state;
         let mut tensors = vec![];
-        for (part, weights) in PARTS.iter().zip([&self.state.weights, first, second]) {
+        for (part, weights) in PARTS.iter().zip([weights, first, second, averages]) {
             tensors.extend(weights.iter().map(|weight| Weight {
                 name: format!("{part}{}", weight.name),
                 ..weight.clone()
             }));
         }
-        seal(&tensors, (&self.metadata, self.state.updates))
+        seal(&tensors, (&self.metadata, updates))
     }
 
     /// Reads the bytes of a file and verifies that none of them has changed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (tensors, (metadata, updates)) = unseal::<(CheckpointMetadata, u64)>(bytes)?;
-        let mut parts = [vec![], vec![], vec![]];
+        let mut parts = [const { vec![] }; PARTS.len()];
         for mut tensor in tensors {
             let part = PARTS.iter().position(|part| tensor.name.starts_with(part));
             let part = part.ok_or_else(|| damaged("a tensor with an unknown prefix"))?;
             tensor.name.drain(..PARTS[part].len());
             parts[part].push(tensor);
         }
-        let [weights, first, second] = parts;
+        let [weights, first, second, averages] = parts;
         Ok(Self {
             metadata,
             state: TrainingState {
                 weights,
                 moments: [first, second],
+                averages,
                 updates,
             },
         })
@@ -258,6 +264,7 @@ mod tests {
             state: TrainingState {
                 weights: both(1.0),
                 moments: [both(f32::MIN_POSITIVE), both(-0.0)],
+                averages: both(0.5),
                 updates: 12,
             },
         }

@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::Training;
+use crate::config::schema::{GroupSpec, Training};
 use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::steps::TrainingStage;
-use crate::model::{StepMetrics, StepSettings, Trainable, Update, weights};
+use crate::model::{ParameterGroup, StepMetrics, StepSettings, Trainable, Update, weights};
 use schedule::{Clock, learning_rate_at};
 
 /// The resolved settings of a training stage.
@@ -38,10 +38,18 @@ impl StageSettings {
     fn step_settings(&self, step: usize, clock: &Clock) -> StepSettings {
         let training = &self.training;
         let optimiser = &training.optimiser;
+        let now = |peak: f64| learning_rate_at(&training.schedule, peak, clock);
+        let group = |one: &GroupSpec| ParameterGroup {
+            parameters: one.parameters.0.clone(),
+            learning_rate: now(one.learning_rate.unwrap_or(training.learning_rate)),
+            weight_decay: one.weight_decay,
+        };
         StepSettings {
+            groups: optimiser.groups.iter().map(group).collect(),
+            ema: training.ema,
             update: Update {
                 step: step as u64,
-                learning_rate: learning_rate_at(&training.schedule, training.learning_rate, clock),
+                learning_rate: now(training.learning_rate),
                 betas: optimiser.betas,
                 epsilon: optimiser.epsilon,
                 weight_decay: optimiser.weight_decay,
@@ -50,6 +58,28 @@ impl StageSettings {
             },
             dropout: self.dropout,
             dropout_key: self.dropout_key(step),
+        }
+    }
+
+    /// Refuses a group of parameters to which none of the model's belongs.
+    fn check_groups(&self, model: &dyn Trainable) -> Result<()> {
+        let groups = &self.training.optimiser.groups;
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let weights = model.weights();
+        let names: Vec<&str> = weights.iter().map(|one| &*one.name).collect();
+        let has_none = |one: &&GroupSpec| !names.iter().any(|name| one.parameters.0.matches(name));
+        match groups.iter().find(has_none) {
+            None => Ok(()),
+            Some(group) => {
+                let (stage, pattern) = (self.kind.name(), &group.parameters.0);
+                let message = format!(
+                    "`{stage}.optimiser.groups`: no parameter has a name like \"{pattern}\""
+                );
+                let help = format!("the model has {}", names.join(", "));
+                Err(Error::config(message).help(help))
+            }
         }
     }
 
@@ -87,7 +117,7 @@ pub struct CompletedStep<'a> {
     /// Whether it was the last step of an epoch.
     pub ends_epoch: bool,
     /// The model after the update.
-    pub model: &'a dyn Trainable,
+    pub model: &'a mut dyn Trainable,
 }
 
 /// Whether training goes on after a step.
@@ -120,10 +150,11 @@ pub enum TrainingOutcome {
 }
 
 /// Trains `model` on `task` from a position and calls `record` after every step, which may end it. At step 0 the optimiser state is
-/// reset; otherwise the model must already be in the state that belongs to the position.
+/// reset; otherwise the model must already be in the state that belongs to the position. A model that has finished has the moving
+/// average of its weights in their place, if the stage asks for one.
 ///
 /// # Errors
-/// A batch does not fit the model, or `record` ends training.
+/// A batch does not fit the model, a group of parameters has none, or `record` ends training.
 pub fn fit(
     model: &mut dyn Trainable,
     task: &dyn Task,
@@ -133,6 +164,7 @@ pub fn fit(
 ) -> Result<TrainingOutcome> {
     let training = &stage.training;
     if from.step == 0 {
+        stage.check_groups(model)?;
         model.reset_optimiser();
     }
     let epoch_documents = training.epoch_documents(task.len());
@@ -197,6 +229,7 @@ pub fn fit(
         }
         (at.epoch, at.batch) = (at.epoch + 1, 0);
     }
+    model.swap_averages();
     // An overflow in an earlier step shows in the next step's loss.
     Ok(match weights::check_finite(&model.weights()) {
         Ok(()) => TrainingOutcome::Finished,
@@ -230,7 +263,7 @@ mod tests {
         }
         fn begin_step(&mut self, batch: &[Ragged], settings: &StepSettings) -> Result<()> {
             let documents = batch.iter().map(Ragged::documents).sum();
-            self.asked.push((documents, *settings));
+            self.asked.push((documents, settings.clone()));
             Ok(())
         }
         fn finish_step(&mut self) -> Result<StepMetrics> {
@@ -264,6 +297,7 @@ mod tests {
             TrainingState {
                 weights: vec![],
                 moments: [vec![], vec![]],
+                averages: vec![],
                 updates: 0,
             }
         }
@@ -304,9 +338,8 @@ mod tests {
         fit_model(model, from)
     }
 
-    fn fit_model(mut model: Scripted, from: &Position) -> (Scripted, Rows, TrainingOutcome) {
-        let mut rows = Rows::default();
-        let stage = StageSettings {
+    fn stage() -> StageSettings {
+        StageSettings {
             kind: TrainingStage::Pretrain,
             training: Training {
                 epochs: 2,
@@ -314,6 +347,7 @@ mod tests {
                 accumulate: 1,
                 learning_rate: 0.1,
                 init: None,
+                ema: None,
                 optimiser: OptimiserSpec::default(),
                 schedule: ScheduleSpec::default(),
                 mix: vec![],
@@ -325,7 +359,12 @@ mod tests {
             dropout: 0.1,
             context: 8,
             seed: 3,
-        };
+        }
+    }
+
+    fn fit_model(mut model: Scripted, from: &Position) -> (Scripted, Rows, TrainingOutcome) {
+        let mut rows = Rows::default();
+        let stage = stage();
         let mut record = |completed: CompletedStep<'_>| {
             rows.0.push(completed.row);
             rows.1.push(completed.position.clone());
@@ -381,6 +420,40 @@ mod tests {
         let what = "`w` has non-finite values (1 of 1)".to_owned();
         assert_eq!(outcome, TrainingOutcome::Overflowed { step: 6, what });
         assert_eq!(rows.0.len(), 6);
+    }
+
+    #[test]
+    fn a_group_without_a_parameter_is_refused_with_the_names_that_there_are() {
+        let groups = |pattern: &str| {
+            let group = serde_json::json!({"parameters": pattern, "learning_rate": 0.3});
+            serde_json::from_value(serde_json::json!({"groups": [group]})).expect("an optimiser")
+        };
+        let fitted = |pattern: &str| {
+            let mut stage = stage();
+            stage.training.optimiser = groups(pattern);
+            let mut model = Scripted {
+                losses: vec![1.0; 6],
+                ..Scripted::default()
+            };
+            let mut go_on = |_: CompletedStep<'_>| Ok(Next::GoOn);
+            let from = Position::default();
+            let outcome = fit(&mut model, &FiveDocuments, &stage, &from, &mut go_on);
+            outcome.map(|_| model.asked)
+        };
+        let error = fitted("blocks.*").expect_err("refused");
+        assert_eq!(
+            error.to_string(),
+            "error: `pretrain.optimiser.groups`: no parameter has a name like \"blocks.*\"\n  help: the model has w"
+        );
+        // A group's rate follows the schedule.
+        let asked = fitted("?").expect("fitted");
+        for (_, settings) in asked {
+            let rates = [
+                settings.groups[0].learning_rate,
+                settings.update.learning_rate,
+            ];
+            assert!((rates[0] - 3.0 * rates[1]).abs() < 1e-12, "{rates:?}");
+        }
     }
 
     #[test]

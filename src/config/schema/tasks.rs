@@ -3,7 +3,7 @@
 use super::training::default_excerpt;
 use super::{MixedSpec, PretrainSpec, Settings, Training};
 use crate::data::objectives::mix::{self, Mix};
-use crate::data::objectives::{Objective, ObjectiveSettings, SHORTEST_EXCERPT, answers};
+use crate::data::objectives::{ALL_WORDS, Objective, ObjectiveSettings, SHORTEST_EXCERPT, answers};
 use crate::data::{Corpus, Split, Task};
 use crate::error::{Error, Result};
 
@@ -69,12 +69,9 @@ impl Settings {
         // Measured with one seed for all runs, so that an epoch has as many steps in each.
         const OF_ALL: u64 = 0;
         let counts = mix::sequences(main(OF_ALL)?.as_ref(), &others(OF_ALL)?)?;
-        let tasks = others(seed)?.into_iter().map(|(task, _)| task);
-        Ok(Box::new(Mix::new(
-            main(seed)?,
-            tasks.zip(counts).collect(),
-            seed,
-        )))
+        let tasks = others(seed)?.into_iter().zip(counts).zip(mix);
+        let tasks = tasks.map(|(((task, _), count), one)| (task, count, one.span()));
+        Ok(Box::new(Mix::new(main(seed)?, tasks.collect(), seed)))
     }
 
     /// The task of an objective on a split.
@@ -103,6 +100,10 @@ impl Settings {
             longest_excerpt,
             terminated: pretrain.is_none_or(|spec| spec.terminated),
             entities: pretrain.map_or_else(Default::default, |spec| spec.entities),
+            cue_words: pretrain
+                .and_then(|spec| spec.cue_words)
+                .unwrap_or(ALL_WORDS),
+            title_place: pretrain.map_or_else(Default::default, |spec| spec.title_place),
             context: model.longest_document(),
             seed,
             split,

@@ -1,15 +1,18 @@
 //! The tables of the stages that train.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
+use glob::Pattern;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use super::{default_true, is_default};
 use crate::config::home;
-use crate::data::objectives::{Entities, Objective, Reads, SHORTEST_EXCERPT};
+use crate::data::objectives::mix::Span;
+use crate::data::objectives::{Entities, Objective, Reads, SHORTEST_EXCERPT, TitlePlace};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::kinds::Named;
@@ -52,6 +55,11 @@ macro_rules! training_stage {
             /// How weights are updated.
             #[serde(default)]
             pub optimiser: OptimiserSpec,
+            /// Decay per update of an exponential moving average of the weights, which is validated and kept in their place
+            /// (Polyak and Juditsky 1992). Default: no average.
+            #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub ema: Option<f64>,
             /// The learning rate over time.
             #[serde(default)]
             pub schedule: ScheduleSpec,
@@ -89,6 +97,13 @@ training_stage! {
         /// and, in a document that mentions none, the former. Default: `"capitalised"`.
         #[serde(default, skip_serializing_if = "is_default")]
         pub entities: Entities,
+        /// Most words of the document that `"cued-recall"` shows before the name; their number is drawn from 0 to this.
+        /// Default: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub cue_words: Option<usize>,
+        /// Where `"cued-recall"` puts the title of a document: before these words, or anywhere among them. Default: `"first"`.
+        #[serde(default, skip_serializing_if = "is_default")]
+        pub title_place: TitlePlace,
         /// Whether a third mask token ends the sequence, so that the model learns when to stop; `false` follows the
         /// assignment's handout.
         #[serde(default = "default_true")]
@@ -165,6 +180,41 @@ pub struct MixedSpec {
     /// Its share of the scored tokens; all of them add up to less than 1.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub share: f64,
+    /// The first epoch of the stage in which it is mixed in; before, its place is left to `objective`. Default: 1.
+    #[schemars(range(min = 1))]
+    #[serde(default = "default_one", skip_serializing_if = "is_one")]
+    pub first_epoch: usize,
+    /// The last epoch in which it is mixed in. Default: the stage's last.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_epoch: Option<usize>,
+    /// How often each of its sequences is shown at most; then its place is left to `objective`. Default: no limit.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetitions: Option<usize>,
+}
+
+impl MixedSpec {
+    /// An objective that is mixed in from the first epoch to the last.
+    #[cfg(test)]
+    pub fn of(objective: &str, share: f64) -> Self {
+        Self {
+            objective: Named::of(objective),
+            share,
+            first_epoch: 1,
+            last_epoch: None,
+            repetitions: None,
+        }
+    }
+
+    /// When it is mixed in.
+    pub fn span(&self) -> Span {
+        let or_all = |number: Option<usize>| number.map_or(u64::MAX, |number| number as u64);
+        Span {
+            epochs: [self.first_epoch as u64, or_all(self.last_epoch)],
+            repetitions: or_all(self.repetitions),
+        }
+    }
 }
 
 training_stage! {
@@ -182,6 +232,7 @@ impl PretrainSpec {
             learning_rate: self.learning_rate,
             init: self.init.clone(),
             optimiser: self.optimiser.clone(),
+            ema: self.ema,
             schedule: self.schedule.clone(),
             mix: self.mix.clone(),
             validate: self.validate.clone(),
@@ -304,6 +355,53 @@ pub struct OptimiserSpec {
     /// Gradients are scaled down to at most this global norm; 0 is no clipping.
     #[schemars(range(min = 0))]
     pub clip_norm: f64,
+    /// Parameters with a learning rate or weight decay of their own; a parameter belongs to the first group that it matches.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupSpec>,
+}
+
+/// Parameters with hyperparameters of their own.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct GroupSpec {
+    /// Their names, as `attnlab export` shows them, with `*` for any characters: `"blocks.*.mlp.*"`.
+    pub parameters: NamePattern,
+    /// Their peak learning rate, to which the schedule applies. Default: that of the stage.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Their weight decay, biases included. Default: that of all parameters, and none of biases.
+    #[schemars(range(min = 0))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+}
+
+/// A pattern of names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamePattern(pub Pattern);
+
+impl<'de> Deserialize<'de> for NamePattern {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let written = String::deserialize(from)?;
+        Pattern::new(&written).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for NamePattern {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.as_str())
+    }
+}
+
+impl JsonSchema for NamePattern {
+    fn schema_name() -> Cow<'static, str> {
+        "NamePattern".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
 }
 
 /// See [`OptimiserSpec::kind`].
@@ -337,6 +435,7 @@ impl Default for OptimiserSpec {
             epsilon: 1e-8,
             weight_decay: 0.1,
             clip_norm: 1.0,
+            groups: vec![],
         }
     }
 }

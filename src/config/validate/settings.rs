@@ -285,6 +285,18 @@ fn mix_and_validation(rules: &mut Rules<'_>, stage: &str, spec: &Training, setti
             format!("the shares of `{key}` add up to {shares}, which leaves {main} nothing");
         rules.broken(&[&key], message);
     }
+    for one in &spec.mix {
+        let (first, last) = (one.first_epoch, one.last_epoch.unwrap_or(spec.epochs));
+        if spec.epochs > 0 && first > last.min(spec.epochs) {
+            let name = one.objective.0.name();
+            let message = format!(
+                "`{key}`: {name:?} is mixed in from epoch {first} to {last} of {}: never",
+                spec.epochs
+            );
+            let help = "lower `first_epoch`, raise `last_epoch`, or remove it";
+            rules.helped(&[&key, &format!("{stage}.epochs")], message, help);
+        }
+    }
     if let Some(validate) = &spec.validate {
         validation(rules, stage, validate, settings);
     }

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rand::Rng as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::ObjectiveSettings;
 use super::entities::{Finder, TextOfTokens};
@@ -26,8 +28,9 @@ use crate::metrics::rows::CorruptionRow;
 /// targets  □ … □             Lima⁇
 /// ```
 ///
-/// Name and number of words are drawn uniformly; no words, and all of them, are possible. So what is asked for depends on the
-/// title as much as in a question, and no context can take its place.
+/// Name and number of words are drawn uniformly; no words, and all of them, are possible, up to the most that the settings
+/// allow. So what is asked for depends on the title as much as in a question, and no context can take its place. With
+/// [`TitlePlace::Anywhere`] the title stands anywhere among these words: `born Ada Moss. in ⁇Lima`.
 ///
 /// A name is a run of capitalised words within the excerpt, behind the title, that is no part of it. A document without one
 /// asks for its second half.
@@ -38,8 +41,19 @@ pub struct CuedRecall {
     entities: Finder,
 }
 
-/// Title, words before the name, and the name.
-type Parts = [Vec<u32>; 3];
+/// Words before the title, the title, words between it and the name, and the name.
+type Parts = [Vec<u32>; 4];
+
+/// Where the title of a document stands.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum TitlePlace {
+    /// Before the words that are shown.
+    #[default]
+    First,
+    /// Anywhere before, between or behind them, as in questions.
+    Anywhere,
+}
 
 impl CuedRecall {
     pub fn new(corpus: &Corpus, settings: ObjectiveSettings) -> Self {
@@ -77,17 +91,25 @@ impl CuedRecall {
         let mut words: Vec<usize> = before_name.collect();
         words.push(name.start);
         words.dedup();
-        let first = words[draws.gen_range(0..words.len() as u32) as usize];
-        Ok([0..title_end, first..name.start, name].map(|range| excerpt[range].to_vec()))
+        let shown = words.len() - 1;
+        words.drain(..shown.saturating_sub(self.settings.cue_words));
+        let first = draws.gen_range(0..words.len() as u32) as usize;
+        let shown = &words[first..];
+        let title_at = match self.settings.title_place {
+            TitlePlace::First => shown[0],
+            TitlePlace::Anywhere => shown[draws.gen_range(0..shown.len() as u32) as usize],
+        };
+        let parts = [shown[0]..title_at, 0..title_end, title_at..name.start, name];
+        Ok(parts.map(|range| excerpt[range].to_vec()))
     }
 
-    fn string(&self, [title, cue, name]: &Parts) -> Vec<u32> {
+    fn string(&self, [before, title, cue, name]: &Parts) -> Vec<u32> {
         let close: &[u32] = if self.settings.terminated {
             &[MASK]
         } else {
             &[]
         };
-        [title, cue, &[MASK][..], name, close].concat()
+        [before, title, cue, &[MASK][..], name, close].concat()
     }
 }
 
@@ -134,8 +156,7 @@ impl Task for CuedRecall {
 
     fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
         let parts = self.parts(epoch, index)?;
-        let [title, cue, _] = &parts;
-        let mut targets = vec![PAD; title.len() + cue.len()];
+        let mut targets = vec![PAD; parts[..3].iter().map(Vec::len).sum()];
         let mut tokens = self.string(&parts);
         targets.extend_from_slice(&tokens[targets.len() + 1..]);
         tokens.pop();
@@ -149,12 +170,12 @@ impl Task for CuedRecall {
 
     fn example(&self, epoch: u64, index: usize) -> Result<Option<CorruptionRow>> {
         let parts = self.parts(epoch, index)?;
-        let [title, cue, name] = &parts;
+        let [before, title, cue, name] = &parts;
         let decode = |ids: &[u32]| self.vocabulary.decode(ids);
         Ok(Some(CorruptionRow {
             document: index + 1,
             epoch: epoch as usize,
-            prefix: decode(&[&title[..], cue].concat()),
+            prefix: decode(&[&before[..], title, cue].concat()),
             masked: decode(name),
             suffix: String::new(),
             sequence: decode(&self.string(&parts)),
@@ -199,6 +220,40 @@ mod tests {
             ("Ada Moss. left ", "Lima"),
         ];
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn no_more_words_are_shown_than_the_settings_allow() {
+        let cues = |cue_words| {
+            let settings = ObjectiveSettings {
+                cue_words,
+                ..Default::default()
+            };
+            let asked = asked("Ada Moss. born far from Lima, in 1901.", settings);
+            Vec::from_iter(asked.into_iter().map(|(prefix, _)| prefix))
+        };
+        assert_eq!(cues(0), ["Ada Moss. "]);
+        assert_eq!(cues(1), ["Ada Moss. ", "Ada Moss. from "]);
+        assert_eq!(cues(9).len(), 4);
+    }
+
+    #[test]
+    fn the_title_may_stand_anywhere_among_the_words() {
+        let settings = ObjectiveSettings {
+            title_place: TitlePlace::Anywhere,
+            ..Default::default()
+        };
+        let asked = asked("Ada Moss. born in Lima.", settings);
+        let prefixes = Vec::from_iter(asked.iter().map(|(prefix, _)| prefix.as_str()));
+        let expected = [
+            "Ada Moss. ",
+            "Ada Moss. born in ",
+            "Ada Moss. in ",
+            "born Ada Moss. in ",
+            "born in Ada Moss. ",
+            "in Ada Moss. ",
+        ];
+        assert_eq!(prefixes, expected);
     }
 
     #[test]

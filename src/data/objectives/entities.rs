@@ -226,6 +226,6 @@ mod tests {
         assert_eq!((text.text.as_str(), text.is_cut), ("in Lima", true));
         let corpus = Corpus::new(Vocabulary::Bytes);
         let found = Finder::new(&corpus, Entities::Capitalised).find(&text, |_| true);
-        assert_eq!(found, [3..7]);
+        assert_eq!(found, vec![3..7]);
     }
 }

@@ -15,7 +15,8 @@ const MEASURED: usize = 2_000;
 /// of the scored tokens.
 ///
 /// The sequences of the others are taken in turn from one shuffled order after another, so that each is shown as often as
-/// any other; they are spread evenly over the epoch.
+/// any other; they are spread evenly over the epoch. Outside its span, or once all of its sequences have been shown as often as
+/// they may, the places of another task go to further sequences of the main one, so that all epochs are equally long.
 pub struct Mix {
     main: Box<dyn Task>,
     others: Vec<Part>,
@@ -28,12 +29,50 @@ struct Part {
     task: Box<dyn Task>,
     /// Its sequences in an epoch.
     sequences: usize,
+    span: Span,
 }
 
+/// When a task is mixed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first and the last epoch, from 1.
+    pub epochs: [u64; 2],
+    /// How often each sequence is shown at most.
+    pub repetitions: u64,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self {
+            epochs: [1, u64::MAX],
+            repetitions: u64::MAX,
+        }
+    }
+}
+
+impl Part {
+    /// The pass over its sequences, from 0, and the place in that pass of one of them in an epoch; `None` outside its span.
+    fn shown(&self, epoch: u64, number: u64) -> Option<(u64, u64)> {
+        let [first, last] = self.span.epochs;
+        let before = epoch.checked_sub(first).filter(|_| epoch <= last)?;
+        let shown = before * self.sequences as u64 + number;
+        let count = self.task.len() as u64;
+        let (pass, at) = (shown / count, shown % count);
+        (pass < self.span.repetitions).then_some((pass, at))
+    }
+}
+
+/// Epochs of the main task that stand in for other tasks are numbered from here, so that nothing is shown twice.
+const STANDING_IN: u64 = 1 << 32;
+
 impl Mix {
-    /// Mixes tasks into another, each with its [`sequences`] in an epoch.
-    pub fn new(main: Box<dyn Task>, others: Vec<(Box<dyn Task>, usize)>, seed: u64) -> Self {
-        let part = |(task, sequences)| Part { task, sequences };
+    /// Mixes tasks into another, each with its [`sequences`] in an epoch and its span.
+    pub fn new(main: Box<dyn Task>, others: Vec<(Box<dyn Task>, usize, Span)>, seed: u64) -> Self {
+        let part = |(task, sequences, span)| Part {
+            task,
+            sequences,
+            span,
+        };
         let others: Vec<Part> = others.into_iter().map(part).collect();
         let counts = std::iter::once(main.len()).chain(others.iter().map(|part| part.sequences));
         let mut order: Vec<(u32, u32, f64)> = vec![];
@@ -57,12 +96,22 @@ impl Mix {
         let Some(other) = (part as usize).checked_sub(1) else {
             return (self.main.as_ref(), epoch, number as usize);
         };
-        let Part { task, sequences } = &self.others[other];
-        // Its number among all that were ever shown.
-        let shown = epoch.saturating_sub(1) * *sequences as u64 + u64::from(number);
-        let (pass, at) = (shown / task.len() as u64, shown % task.len() as u64);
-        let own = permuted(at, task.len() as u64, [self.seed, pass, u64::from(part)]);
-        (task.as_ref(), pass + 1, own as usize)
+        let other = &self.others[other];
+        let (number, part) = (u64::from(number), u64::from(part));
+        let in_order_of = |task: &dyn Task, pass: u64, at: u64| {
+            permuted(at, task.len() as u64, [self.seed, pass, part]) as usize
+        };
+        if let Some((pass, at)) = other.shown(epoch, number) {
+            let task = other.task.as_ref();
+            return (task, pass + 1, in_order_of(task, pass, at));
+        }
+        let main = self.main.as_ref();
+        let at = number % main.len() as u64;
+        (
+            main,
+            part * STANDING_IN + epoch,
+            in_order_of(main, epoch, at),
+        )
     }
 }
 
@@ -168,7 +217,8 @@ mod tests {
         }
 
         fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
-            let mut tokens = vec![self.name, epoch as u32, index as u32];
+            let epoch = (epoch ^ (epoch >> 32)) as u32;
+            let mut tokens = vec![self.name, epoch, index as u32];
             tokens.resize(self.scored + 3, 0);
             let targets = [vec![0; 3], vec![1; self.scored]].concat();
             Ok(Sequence { tokens, targets })
@@ -176,6 +226,10 @@ mod tests {
     }
 
     fn mixed(shares: &[(usize, usize, f64)]) -> Result<Mix> {
+        mixed_for(shares, Span::default())
+    }
+
+    fn mixed_for(shares: &[(usize, usize, f64)], span: Span) -> Result<Mix> {
         let fixed = |name, count, scored| -> Box<dyn Task> {
             Box::new(Fixed {
                 name,
@@ -188,8 +242,45 @@ mod tests {
             others.map(|(name, &(count, scored, share))| (fixed(name, count, scored), share));
         let (main, others) = (fixed(0, 600, 4), others.collect::<Vec<_>>());
         let counts = sequences(main.as_ref(), &others)?;
-        let tasks = others.into_iter().map(|(task, _)| task);
-        Ok(Mix::new(main, tasks.zip(counts).collect(), 7))
+        let others = others.into_iter().zip(counts);
+        let others = others.map(|((task, _), count)| (task, count, span));
+        Ok(Mix::new(main, others.collect(), 7))
+    }
+
+    #[test]
+    fn outside_its_span_a_part_leaves_its_places_to_the_main_one() {
+        let shown_in = |task: &Mix, epoch| {
+            let all = (0..task.len()).map(|index| task.sequence(epoch, index).expect("made"));
+            let all: Vec<Vec<u32>> = all.map(|one| one.tokens).collect();
+            let others = all.iter().filter(|tokens| tokens[0] == 1).count();
+            let mut mains: Vec<_> = all.iter().filter(|tokens| tokens[0] == 0).collect();
+            mains.sort_unstable();
+            let count = mains.len();
+            mains.dedup();
+            assert_eq!(
+                mains.len(),
+                count,
+                "nothing is shown twice in epoch {epoch}"
+            );
+            (others, count)
+        };
+        // 75 of 50 in an epoch.
+        let span = Span {
+            epochs: [3, 4],
+            ..Span::default()
+        };
+        let task = mixed_for(&[(50, 8, 0.2)], span).expect("mixed");
+        let shown: Vec<_> = (1..=5).map(|epoch| shown_in(&task, epoch)).collect();
+        let (within, outside) = ((75, 600), (0, 675));
+        assert_eq!(shown, [outside, outside, within, within, outside]);
+        // Two passes of 50 end within the second epoch.
+        let span = Span {
+            repetitions: 2,
+            ..Span::default()
+        };
+        let task = mixed_for(&[(50, 8, 0.2)], span).expect("mixed");
+        let shown: Vec<_> = (1..=3).map(|epoch| shown_in(&task, epoch)).collect();
+        assert_eq!(shown, [(75, 600), (25, 650), (0, 675)]);
     }
 
     #[test]

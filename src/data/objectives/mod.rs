@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::kinds::Listed;
 
 pub use answering::{Answering, answers};
-pub use cued_recall::CuedRecall;
+pub use cued_recall::{CuedRecall, TitlePlace};
 pub use entities::Entities;
 pub use language_model::LanguageModel;
 pub use span_corruption::{SHORTEST_EXCERPT, SpanCorruption, Spans};
@@ -39,6 +39,9 @@ pub enum Reads {
     Answers,
 }
 
+/// As many words as there are.
+pub const ALL_WORDS: usize = usize::MAX;
+
 /// Settings of a pretraining task, from `[pretrain]`.
 #[derive(Clone, Copy, Debug)]
 pub struct ObjectiveSettings {
@@ -49,6 +52,10 @@ pub struct ObjectiveSettings {
     pub terminated: bool,
     /// What counts as an entity.
     pub entities: Entities,
+    /// Most words that cued recall shows before an entity.
+    pub cue_words: usize,
+    /// Where cued recall puts the title.
+    pub title_place: TitlePlace,
     /// Longest sequence that the model reads, in tokens.
     pub context: usize,
     pub seed: u64,
@@ -162,6 +169,8 @@ impl Default for ObjectiveSettings {
             longest_excerpt: 112,
             terminated: true,
             entities: Entities::default(),
+            cue_words: ALL_WORDS,
+            title_place: TitlePlace::default(),
             context: 128,
             seed: 0,
             split: Split::Train,

@@ -317,7 +317,8 @@ mod on_cuda {
             let batch = Ragged::from_sequences(documents);
             let settings = StepSettings {
                 dropout_key: step as u64,
-                ..settings(0.01, 0.1)
+                ema: Some(0.9),
+                ..settings_of_group("*.weight", 0.02)
             };
             let [there, here]: [StepMetrics; 2] =
                 [there.step(&batch, &settings), here.step(&batch, &settings)]
@@ -329,6 +330,13 @@ mod on_cuda {
                 "step {step}: {there:?} on the GPU, {here:?} on the CPU"
             );
         }
+        let batch = Ragged::from_sequences(&documents(&[20]));
+        let loss = |model: &dyn Trainable| model.loss_nats(&batch).expect("a loss");
+        let [there, here] = [averaged(&mut there, loss), averaged(&mut here, loss)];
+        assert!(
+            (there - here).abs() <= 1e-3 * here,
+            "averaged: {there} on the GPU, {here} on the CPU"
+        );
     }
 
     #[test]

@@ -12,10 +12,11 @@ mod properties;
 use std::f64::consts::LN_2;
 
 use dfdx::tensor::Cpu;
+use glob::Pattern;
 
 use super::gpt::Gpt;
 use super::session::Session;
-use super::{Start, StepSettings, Trainable, Update};
+use super::{ParameterGroup, Start, StepSettings, Trainable, Update, averaged};
 use crate::config::schema::{AttentionSpec, ModelSpec};
 use crate::data::ragged::{PAD, Ragged, Sequence};
 use crate::ops::precision::Precision;
@@ -72,6 +73,8 @@ fn settings(learning_rate: f64, dropout: f64) -> StepSettings {
             learning_rate,
             ..Update::default()
         },
+        groups: vec![],
+        ema: None,
         dropout,
         dropout_key: 7,
     }
@@ -219,26 +222,92 @@ fn a_batch_that_does_not_fit_is_refused() {
 
 #[test]
 fn a_model_goes_on_from_a_state_to_the_same_bits() {
+    // With averages of the weights, which belong to the state.
+    let averaging = |learning_rate, dropout| StepSettings {
+        ema: Some(0.9),
+        ..settings(learning_rate, dropout)
+    };
     let batch = Ragged::from_sequences(&documents(&[20, 12, 7]));
     let mut whole = model(1);
     for step in 0..3 {
         whole
-            .step(&batch, &settings(0.01 / f64::from(step + 1), 0.1))
+            .step(&batch, &averaging(0.01 / f64::from(step + 1), 0.1))
             .expect("a step");
     }
     let state = whole.state();
     // Another seed, and a step of its own: no trace of either may remain.
     let mut other = model(2);
-    other.step(&batch, &settings(0.1, 0.0)).expect("a step");
+    other.step(&batch, &averaging(0.1, 0.0)).expect("a step");
     other.load_state(&state).expect("it is of this model");
     assert_eq!(other.state(), state);
     for model in [&mut whole, &mut other] {
         for _ in 0..3 {
-            model.step(&batch, &settings(0.01, 0.1)).expect("a step");
+            model.step(&batch, &averaging(0.01, 0.1)).expect("a step");
         }
     }
     assert_eq!(bits(&whole), bits(&other));
     assert_eq!(whole.state(), other.state());
+}
+
+/// The settings of [`settings`] with a group of its own for some parameters.
+fn settings_of_group(parameters: &str, learning_rate: f64) -> StepSettings {
+    StepSettings {
+        groups: vec![ParameterGroup {
+            parameters: Pattern::new(parameters).expect("a pattern"),
+            learning_rate,
+            weight_decay: Some(0.0),
+        }],
+        ..settings(0.01, 0.0)
+    }
+}
+
+#[test]
+fn a_group_of_parameters_has_its_own_learning_rate_and_decay() {
+    let batch = Ragged::from_sequences(&documents(&[20]));
+    let trained = |settings: &StepSettings| {
+        let mut model = model(1);
+        model.step(&batch, settings).expect("a step");
+        model.weights()
+    };
+    let before = model(1).weights();
+    let [plain, still] = [
+        trained(&settings(0.01, 0.0)),
+        trained(&settings_of_group("blocks.*.mlp.*", 0.0)),
+    ];
+    for ((before, plain), still) in before.iter().zip(&plain).zip(&still) {
+        let is_member = plain.name.contains(".mlp.");
+        assert_eq!(still == before, is_member, "{}", plain.name);
+        assert_eq!(still == plain, !is_member, "{}", plain.name);
+    }
+}
+
+#[test]
+fn averages_follow_the_weights_and_are_shown_in_their_place() {
+    let batch = Ragged::from_sequences(&documents(&[20]));
+    let settings = StepSettings {
+        ema: Some(0.25),
+        ..settings(0.01, 0.0)
+    };
+    let mut model = model(1);
+    let head = |model: &dyn Trainable| {
+        let weights = model.weights().into_iter();
+        let head = weights.last().expect("a weight").values;
+        f64::from(head[0])
+    };
+    let mut average = head(&model);
+    for step in 1..=4 {
+        model.step(&batch, &settings).expect("a step");
+        // (1 + t) / (10 + t) is below 0.25 in the first update alone.
+        let decay = if step == 1 { 2.0 / 11.0 } else { 0.25 };
+        average = decay * average + (1.0 - decay) * head(&model);
+    }
+    let trained = model.state();
+    let shown = averaged(&mut model, |model| head(model));
+    assert!((shown - average).abs() < 1e-6, "{shown} is not {average}");
+    assert!((shown - head(&model)).abs() > 1e-4);
+    assert_eq!(model.state(), trained, "training goes on as before");
+    model.reset_optimiser();
+    assert_eq!(averaged(&mut model, |model| head(model)), head(&model));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::muon;
 use super::{Moments, OptimiserOp, StepMetrics, Update};
-use crate::ops::bridge::host_mut;
+use crate::ops::bridge::{host, host_mut};
 use crate::ops::kernels::rows::{sum_of, wide};
 
 /// Elements per task.
@@ -80,6 +80,15 @@ impl OptimiserOp<f32> for Cpu {
         Ok(())
     }
 
+    fn try_average<S: Shape>(
+        average: &mut Tensor<(usize,), f32, Cpu>,
+        parameter: &Tensor<S, f32, Cpu>,
+        decay: f64,
+    ) -> Result<(), CpuError> {
+        average_elements(host_mut(average), host(parameter), decay as f32);
+        Ok(())
+    }
+
     fn try_launch(_: &mut CpuStep, _: Update) -> Result<(), CpuError> {
         Ok(())
     }
@@ -89,13 +98,25 @@ impl OptimiserOp<f32> for Cpu {
     }
 }
 
-// Neither function is generic, so that both are compiled once, not for every shape of a tensor.
+// No function below is generic, so that each is compiled once, not for every shape of a tensor.
 
 /// The sum of squares.
 fn squares(gradient: &[f32]) -> f64 {
     let chunks = gradient.par_chunks(CHUNK);
     let sums = chunks.map(|g| f64::from(wide!(sum_of(g, g, |g, _| g * g))));
     sums.collect::<Vec<f64>>().iter().sum()
+}
+
+/// Moves an average towards the weights.
+fn average_elements(average: &mut [f32], weights: &[f32], decay: f32) {
+    let chunks = average.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK));
+    chunks.for_each(|(average, weights)| {
+        wide!({
+            for (a, w) in average.iter_mut().zip(weights) {
+                *a = decay * *a + (1.0 - decay) * w;
+            }
+        });
+    });
 }
 
 /// One update of weights and both moments; gradients are scaled by `scale`.

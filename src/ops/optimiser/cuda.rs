@@ -6,6 +6,7 @@ use std::rc::Rc;
 use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::shapes::{HasShape, Rank0, Shape};
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
+use dfdx::tensor_ops::{ReshapeTo, TryAdd, TryMul};
 
 use super::{Moments, OptimiserOp, StepMetrics, Update};
 use crate::ops::bridge::cuda::{address, gradient_address};
@@ -31,6 +32,7 @@ struct Slot {
     second: Address,
     count: u32,
     decay: f32,
+    rate: f32,
 }
 
 // SAFETY: the same fields in the same order as `struct Slot`, by the same rules of alignment.
@@ -80,7 +82,19 @@ impl OptimiserOp<f32> for Cuda {
             second: address(second),
             count: parameter.shape().num_elements() as u32,
             decay: update.weight_decay as f32,
+            rate: update.learning_rate as f32,
         });
+        Ok(())
+    }
+
+    fn try_average<S: Shape>(
+        average: &mut Tensor<(usize,), f32, Cuda>,
+        parameter: &Tensor<S, f32, Cuda>,
+        decay: f64,
+    ) -> Result<(), CudaError> {
+        let weights = parameter.clone().try_reshape_like(average.shape())?;
+        let towards = weights.try_mul((1.0 - decay) as f32)?;
+        *average = average.clone().try_mul(decay as f32)?.try_add(towards)?;
         Ok(())
     }
 
@@ -107,7 +121,6 @@ impl OptimiserOp<f32> for Cuda {
             at(&slots),
             at(&chunks),
             at(&report),
-            update.learning_rate as f32,
             update.clip_norm as f32,
             update.betas[0] as f32,
             update.betas[1] as f32,

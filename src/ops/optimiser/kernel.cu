@@ -6,7 +6,7 @@
 struct Slot {
     float *weights, *gradient, *first, *second;
     u32 count;
-    float decay;
+    float decay, rate;
 };
 
 // The tensor that a block works on, and its first element.
@@ -56,8 +56,8 @@ extern "C" __global__ void gradient_norm(const double* sums, u32 count, const fl
 }
 
 // AdamW (optimiser/mod.rs has the formula), skipped if the loss or the norm is not finite.
-extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const Report* report, float rate,
-                                 float clip_norm, float beta1, float beta2, float correction1,
+extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const Report* report, float clip_norm,
+                                 float beta1, float beta2, float correction1,
                                  float correction2, float epsilon) {
     const Chunk chunk = chunks[blockIdx.x];
     const Slot slot = slots[chunk.slot];
@@ -66,7 +66,7 @@ extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const R
     if (!isfinite(loss) || !isfinite(norm)) return;
     // As PyTorch's clip_grad_norm_.
     const float scale = clip_norm > 0.0f ? fmin(clip_norm / (norm + 1e-6), 1.0) : 1.0;
-    const float decayed = 1.0f - rate * slot.decay;
+    const float rate = slot.rate, decayed = 1.0f - rate * slot.decay;
     // All loads are issued before the first store.
     float w[EACH], g[EACH], m[EACH], v[EACH];
 #pragma unroll

@@ -109,6 +109,13 @@ pub trait OptimiserOp<N: Dtype>: Device<N> {
         update: Update,
     ) -> Result<(), Self::Err>;
 
+    /// `average ← decay · average + (1 - decay) · parameter`, in the order of the parameter's elements.
+    fn try_average<S: Shape>(
+        average: &mut Tensor<(usize,), N, Self>,
+        parameter: &Tensor<S, N, Self>,
+        decay: f64,
+    ) -> Result<(), Self::Err>;
+
     /// Launches deferred work, after the last tensor.
     fn try_launch(step: &mut Self::Step, update: Update) -> Result<(), Self::Err>;
 
@@ -213,6 +220,15 @@ mod tests {
                 "weight {i}: {fast} is not {w}"
             );
         }
+    }
+
+    #[test]
+    fn an_average_moves_towards_the_weights() {
+        let device = Cpu::default();
+        let weights: Tensor<Rank1<3>, f32, Cpu> = device.tensor([1.0, -2.0, 3.0]);
+        let mut average = device.tensor_from_vec(vec![0.0, 2.0, 3.0], (3,));
+        Cpu::try_average(&mut average, &weights, 0.75).expect("an average");
+        assert_eq!(average.as_vec(), [0.25, 1.0, 3.0]);
     }
 
     #[test]

@@ -129,6 +129,8 @@ fn training(
                 muon: spec.muon(),
                 ..Update::default()
             },
+            groups: vec![],
+            ema: spec.ema,
             dropout: from.0.settings.model.dropout,
             dropout_key: 0,
         };

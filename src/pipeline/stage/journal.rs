@@ -5,8 +5,8 @@ use crate::files;
 use crate::metrics::artefacts::{METRICS, TIMINGS};
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
-use crate::model::TrainingState;
 use crate::model::weights::{self, Weight};
+use crate::model::{TrainingState, averaged};
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::pipeline::stage::validation::Validation;
 use crate::progress::{Task, thousands};
@@ -97,7 +97,7 @@ impl<'a> Journal<'a> {
     }
 
     /// Keeps the weights if they cost less than any before.
-    fn keep_best(&mut self, completed: &CompletedStep<'_>, cost: f64) {
+    fn keep_best(&mut self, completed: &mut CompletedStep<'_>, cost: f64) {
         let before = self.best.as_ref().map(|best| best.cost);
         if before.is_none_or(|before| cost < before) {
             self.best = Some(Best {
@@ -105,12 +105,12 @@ impl<'a> Journal<'a> {
                 step: completed.row.step,
                 cost,
             });
-            self.unwritten_best = Some(completed.model.weights());
+            self.unwritten_best = Some(averaged(completed.model, |model| model.weights()));
         }
     }
 
     /// Validates the model if it is time for that.
-    fn validate(&mut self, completed: &CompletedStep<'_>) -> Result<Next> {
+    fn validate(&mut self, completed: &mut CompletedStep<'_>) -> Result<Next> {
         let is_last = completed.row.step == self.steps;
         let due = self.validation.as_mut();
         let Some(validation) = due.filter(|one| one.is_due(completed, is_last)) else {
@@ -118,7 +118,10 @@ impl<'a> Journal<'a> {
         };
         let (stop, task) = (self.stop, &mut self.task);
         task.at(completed.row.step, "validating");
-        validation.run(completed, &mut || stop.check_folder())?;
+        let row = &completed.row;
+        averaged(completed.model, |model| {
+            validation.run(model, row, &mut || stop.check_folder())
+        })?;
         let last = validation.rows.last().expect("a row was added");
         let cost = validation.cost(last);
         let next = match validation.verdict() {
@@ -162,7 +165,7 @@ impl<'a> Journal<'a> {
     /// Writes the rows of a step, and a checkpoint if it is time for one or the user asks to stop.
     ///
     /// Returns whether training goes on.
-    pub fn record(&mut self, completed: &CompletedStep<'_>) -> Result<Next> {
+    pub fn record(&mut self, completed: &mut CompletedStep<'_>) -> Result<Next> {
         self.stop.check_folder()?;
         self.metrics.add(&completed.row)?;
         self.timings.add(&completed.timing)?;
@@ -252,6 +255,7 @@ mod tests {
             TrainingState {
                 weights: self.weights(),
                 moments: [self.weights(), self.weights()],
+                averages: vec![],
                 updates: 3,
             }
         }
@@ -270,7 +274,7 @@ mod tests {
             stop.after_failure();
             let task = Progress::new(Verbosity::Quiet).begin("pretrain", 9);
             let journal = Journal::open(&folder, 9, Some(4), None, &stop, task, None);
-            let completed = CompletedStep {
+            let mut completed = CompletedStep {
                 row: StepRow {
                     stage: "pretrain".to_owned(),
                     epoch: 1,
@@ -292,9 +296,9 @@ mod tests {
                     ..Position::default()
                 },
                 ends_epoch: false,
-                model: &Still(weight),
+                model: &mut Still(weight),
             };
-            let recorded = journal.expect("tables").record(&completed);
+            let recorded = journal.expect("tables").record(&mut completed);
             (recorded.expect_err("stopped").message(), folder.steps())
         };
         let (said, kept) = stopped_with(1.0);

@@ -23,7 +23,7 @@ use crate::config::schema::{
     DeviceKind, EvaluateSpec, ModelSpec, ScheduleSpec, Settings, ValidateSpec, reads,
 };
 use crate::data::checksum::of_texts;
-use crate::data::objectives::{Entities, Reads};
+use crate::data::objectives::{Entities, Reads, TitlePlace};
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Corpus, Question, Split};
 use crate::error::{Kind, Result};
@@ -312,6 +312,10 @@ fn held_out(all: &mut Ingredients, inputs: &Inputs<'_>, split: Split) -> Result<
         let longest = spec.longest_excerpt(settings.model.context);
         put(all, "held_out.longest_excerpt", longest);
         put(all, "held_out.shortest_excerpt", spec.shortest_excerpt);
+        put(all, "held_out.cue_words", spec.cue_words);
+        if spec.title_place != TitlePlace::First {
+            put(all, "held_out.title_place", spec.title_place);
+        }
         if spec.entities == Entities::Answers {
             put(all, "held_out.entities", spec.entities);
             put(all, "held_out.answers", questions(&corpus.train));
@@ -332,6 +336,8 @@ fn documents(all: &mut Ingredients, Inputs { settings, corpus }: &Inputs<'_>) ->
     put(all, "finetune.longest_excerpt", shown.longest_excerpt);
     put(all, "finetune.terminated", shown.terminated);
     put(all, "finetune.entities", shown.entities);
+    put(all, "finetune.cue_words", shown.cue_words);
+    put(all, "finetune.title_place", shown.title_place);
     Ok(())
 }
 

@@ -62,15 +62,14 @@ fn a_change_makes_stages_that_read_it_and_later_ones_stale() {
     assert_eq!(changed(|s| pretrain(s).longest_excerpt = Some(50)), all);
     assert_eq!(changed(|s| pretrain(s).shortest_excerpt = Some(9)), all);
     assert_eq!(changed(|s| pretrain(s).entities = Entities::Answers), all);
+    assert_eq!(changed(|s| pretrain(s).cue_words = Some(3)), all);
+    let anywhere = |s: &mut Settings| pretrain(s).title_place = TitlePlace::Anywhere;
+    assert_eq!(changed(anywhere), all);
+    assert_eq!(changed(|s| pretrain(s).ema = Some(0.9)), all);
     assert_eq!(changed(|s| pretrain(s).accumulate = 2), all);
     let muon = |s: &mut Settings| pretrain(s).optimiser.kind = OptimiserKind::Muon;
     assert_eq!(changed(muon), all);
-    let mixed = |s: &mut Settings| {
-        finetune(s).mix = vec![MixedSpec {
-            objective: Named::of("cued-recall"),
-            share: 0.5,
-        }];
-    };
+    let mixed = |s: &mut Settings| finetune(s).mix = vec![MixedSpec::of("cued-recall", 0.5)];
     let validated = |s: &mut Settings| {
         finetune(s).validate = Some(ValidateSpec {
             measure: Some(Named::of("exact-match")),

@@ -7,9 +7,10 @@ use crate::eval;
 use crate::eval::measures::{Better, Evaluated, Measure};
 use crate::kinds::Listed as _;
 use crate::metrics::artefacts::VALIDATION;
-use crate::metrics::rows::ValidationRow;
+use crate::metrics::rows::{StepRow, ValidationRow};
 use crate::metrics::statistics::Interval;
 use crate::metrics::table::{self, Appender};
+use crate::model::Trainable;
 use crate::pipeline::stage::job::Inputs;
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::train::CompletedStep;
@@ -89,10 +90,11 @@ impl<'a> Validation<'a> {
     /// The model's output is not finite, or the table cannot be written.
     pub fn run(
         &mut self,
-        completed: &CompletedStep<'_>,
+        model: &dyn Trainable,
+        step: &StepRow,
         heard: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        let (model, vocabulary) = (completed.model, &self.inputs.corpus.vocabulary);
+        let vocabulary = &self.inputs.corpus.vocabulary;
         let mut heard = |_| heard();
         let mut evaluated = Evaluated::default();
         match &self.scored {
@@ -114,9 +116,9 @@ impl<'a> Validation<'a> {
         })?;
         let (low_95, high_95, interval) = Interval::columns(scored.estimate.interval);
         let row = ValidationRow {
-            stage: completed.row.stage.clone(),
-            epoch: completed.row.epoch,
-            step: completed.row.step,
+            stage: step.stage.clone(),
+            epoch: step.epoch,
+            step: step.step,
             measure: self.measure.name().to_owned(),
             value: scored.estimate.value,
             low_95,

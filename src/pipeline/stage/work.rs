@@ -202,9 +202,9 @@ impl Work<'_> {
         let mut journal =
             Journal::open(folder, steps, every, from.as_ref(), stop, bar, validation)?;
         let mut ended = (start.epoch, start.step);
-        let mut record = |completed: CompletedStep<'_>| {
+        let mut record = |mut completed: CompletedStep<'_>| {
             ended = (completed.row.epoch, completed.row.step);
-            journal.record(&completed)
+            journal.record(&mut completed)
         };
         match fit(model.as_mut(), task, &stage, &start, &mut record)? {
             TrainingOutcome::Finished => {
