@@ -1,5 +1,5 @@
-//! What `kind = "validation-curves"` takes and shows: the measure of each validation during training against the steps before
-//! it, from `validation.csv`.
+//! What `kind = "validation-curves"` takes and shows: the measure of each validation during training against the steps or the
+//! minutes before it, from `validation.csv` and `timings.csv`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use super::{Lines, Names, Spot};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::kinds::{BrokenRule, Listed as _, Named};
-use crate::metrics::artefacts::VALIDATION;
-use crate::metrics::measured::{Measured, MeasuredPoint};
+use crate::metrics::artefacts::{TIMINGS, VALIDATION};
+use crate::metrics::measured::{Measured, MeasuredPoint, MeasuredRun};
 use crate::metrics::rows::ValidationRow;
 use crate::metrics::statistics::{Estimate, Interval};
-use crate::metrics::steps::TrainingStage;
+use crate::metrics::steps::{TrainingStage, read_timings};
 use crate::plot::seed_values::SeedValue;
 use crate::plot::{Caption, Figure, Gathered, Need, Plot, Points};
 
@@ -24,25 +24,77 @@ use crate::plot::{Caption, Figure, Gathered, Need, Plot, Points};
 pub struct Keys {
     /// Which stage.
     stage: TrainingStage,
+    /// What the horizontal axis shows: `"steps"` of the stage, or `"minutes"` of training since the run began, over both stages.
+    /// Default: `"steps"`.
+    time: Time,
     /// A key of the sweep; each of its values gets a chart of its own. Default: one chart.
     #[serde(skip_serializing_if = "Option::is_none")]
     panels: Option<String>,
 }
 
+/// See [`Keys::x`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum Time {
+    /// Optimiser steps of a stage.
+    #[default]
+    Steps,
+    /// The time that steps took, on the machine that trained.
+    Minutes,
+}
+
+impl Time {
+    /// Whether validations of a stage are shown.
+    fn shows(self, stage: &str, chosen: TrainingStage) -> bool {
+        self == Self::Minutes || stage == chosen.name()
+    }
+}
+
 /// The figure.
 pub struct ByStep(pub(super) Lines);
 
-/// The validations of a point: those of each seed, by step.
+/// The validations of a point: those of each seed, by stage and step, with their place on the horizontal axis.
 type Validations<'a> = (
     &'a MeasuredPoint,
-    Vec<(u64, BTreeMap<usize, ValidationRow>)>,
+    Vec<(u64, BTreeMap<Moment, (f64, ValidationRow)>)>,
 );
+
+/// The number of a stage, from 0, and a step of it.
+type Moment = (usize, usize);
+
+fn moment(stage: &str, step: usize) -> Moment {
+    let number = TrainingStage::ALL
+        .iter()
+        .position(|one| one.name() == stage);
+    (number.unwrap_or(TrainingStage::ALL.len()), step)
+}
+
+/// Minutes of training up to each step of a run.
+fn minutes(run: &MeasuredRun) -> Result<BTreeMap<Moment, f64>> {
+    let path = run.path(&TIMINGS, "");
+    let rows = if path.is_file() {
+        read_timings(&path)?
+    } else {
+        vec![]
+    };
+    let mut by_moment: BTreeMap<Moment, f64> = BTreeMap::new();
+    by_moment.extend(
+        rows.iter()
+            .map(|row| (moment(&row.stage, row.step), row.step_ms)),
+    );
+    let mut sum_ms = 0.0;
+    for minutes in by_moment.values_mut() {
+        sum_ms += *minutes;
+        *minutes = sum_ms / 60e3;
+    }
+    Ok(by_moment)
+}
 
 impl Plot for ByStep {
     type Keys = Keys;
 
     const NAME: &'static str = "validation-curves";
-    const SHOWS: &'static str = "validation scores during training against steps";
+    const SHOWS: &'static str = "validation scores during training against steps or minutes";
     const TITLE: &'static str = "Validation during training";
     const NEEDS: Need = Need::Validations;
     #[cfg(test)]
@@ -66,10 +118,22 @@ impl Plot for ByStep {
             let mut seeds = vec![];
             for run in &point.runs {
                 let rows: Vec<ValidationRow> = run.read(&VALIDATION, "")?.unwrap_or_default();
-                let of_stage = |row: &ValidationRow| row.stage == keys.stage.name();
-                let rows = rows.into_iter().filter(of_stage);
-                let rows: BTreeMap<usize, ValidationRow> =
-                    rows.map(|row| (row.step, row)).collect();
+                let minutes = match keys.time {
+                    Time::Steps => BTreeMap::new(),
+                    Time::Minutes => minutes(run)?,
+                };
+                let shown = rows
+                    .into_iter()
+                    .filter(|row| keys.time.shows(&row.stage, keys.stage));
+                let placed = shown.filter_map(|row| {
+                    let at = moment(&row.stage, row.step);
+                    let x = match keys.time {
+                        Time::Steps => row.step as f64,
+                        Time::Minutes => *minutes.get(&at)?,
+                    };
+                    Some((at, (x, row)))
+                });
+                let rows = BTreeMap::from_iter(placed);
                 if !rows.is_empty() {
                     seeds.push((run.seed, rows));
                 }
@@ -78,10 +142,15 @@ impl Plot for ByStep {
         }
         let rows = validated.iter().flat_map(|(_, seeds)| seeds);
         let rows = rows.flat_map(|(_, rows)| rows.values());
-        let measures: BTreeSet<&str> = rows.map(|row| row.measure.as_str()).collect();
+        let measures: BTreeSet<&str> = rows.map(|(_, row)| row.measure.as_str()).collect();
         let measure = match Vec::from_iter(measures)[..] {
             [] => {
-                let why = format!("no finished run was validated in {}", keys.stage.name());
+                let why = match keys.time {
+                    Time::Steps => {
+                        format!("no finished run was validated in {}", keys.stage.name())
+                    }
+                    Time::Minutes => "no finished run was validated and timed".to_owned(),
+                };
                 return Ok(Gathered::Nothing(why.into()));
             }
             [one] => Measure::named(one),
@@ -95,7 +164,10 @@ impl Plot for ByStep {
         let names = Names::of(&measured.points, None, keys.panels.as_deref());
         let mut figure = Lines {
             measure: Named(measure),
-            horizontal: format!("optimiser step ({})", keys.stage.name()),
+            horizontal: match keys.time {
+                Time::Steps => format!("optimiser step ({})", keys.stage.name()),
+                Time::Minutes => "minutes of training".to_owned(),
+            },
             ..Lines::default()
         };
         let split = measure.validation_split().name();
@@ -103,24 +175,29 @@ impl Plot for ByStep {
         let mut is_shortened = false;
         for (point, seeds) in &validated {
             let steps = seeds.iter().flat_map(|(_, rows)| rows.keys());
-            let steps: BTreeSet<usize> = steps.copied().collect();
+            let steps: BTreeSet<Moment> = steps.copied().collect();
             for step in steps {
-                let runs = seeds
-                    .iter()
-                    .filter_map(|(seed, rows)| Some(value(*seed, rows.get(&step)?)));
-                let runs: Vec<SeedValue> = runs.collect();
+                let of_seeds = seeds.iter();
+                let of_seeds = of_seeds.filter_map(|(seed, rows)| Some((*seed, rows.get(&step)?)));
+                let (xs, runs): (Vec<f64>, Vec<SeedValue>) = of_seeds
+                    .map(|(seed, (x, row))| (*x, value(seed, row)))
+                    .unzip();
                 // A mean over fewer seeds than before would jump.
                 if runs.len() < seeds.len() {
                     is_shortened = true;
                     continue;
                 }
                 let spot = Spot {
-                    x: step as f64,
+                    x: xs.iter().sum::<f64>() / xs.len() as f64,
                     runs,
                     ..Spot::default()
                 };
                 figure.add(names.panel(point), names.line(point), spot);
             }
+        }
+        if keys.time == Time::Minutes {
+            let note = "Minutes are those of training steps alone, on the machine that trained; with several seeds, their mean.";
+            figure.notes.push(note.to_owned());
         }
         if is_shortened {
             let note = "Steps at which some seed was not validated are left out.";

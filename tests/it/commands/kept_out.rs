@@ -21,6 +21,8 @@ fn questions_that_are_kept_out_are_asked_while_both_stages_train() {
     let figure = [
         "figures.during.kind=\"validation-curves\"",
         "figures.during.stage=\"finetune\"",
+        "figures.over_time.kind=\"validation-curves\"",
+        "figures.over_time.time=\"minutes\"",
     ];
     let split = [
         "evaluate.split=\"validate\"",
@@ -49,6 +51,20 @@ fn questions_that_are_kept_out_are_asked_while_both_stages_train() {
     }
     let figure = read(&lab.path("r/quickstart/figures/during.csv"));
     assert!(figure.lines().count() > 2, "{figure}");
+    // In minutes, both stages are shown, one after the other.
+    let rows = read(&lab.run_folder("r", 1).join("validation.csv"));
+    let figure = read(&lab.path("r/quickstart/figures/over_time.csv"));
+    let mut lines = figure.lines();
+    let header = lines.next().expect("a header");
+    let of_point = lines.filter(|line| line.contains("pretrained"));
+    let of_point = format!("{header}\n{}", of_point.collect::<Vec<_>>().join("\n"));
+    let minutes: Vec<f64> = column(&of_point, "x")
+        .iter()
+        .map(|x| x.parse().expect("a number"))
+        .collect();
+    let validations = rows.lines().count() - 1;
+    assert!(minutes.len() >= validations, "{figure}");
+    assert!(minutes.is_sorted() && minutes[0] > 0.0, "{minutes:?}");
 }
 
 #[test]
