@@ -3,7 +3,9 @@
 use super::training::default_excerpt;
 use super::{MixedSpec, PretrainSpec, Settings, Training};
 use crate::data::objectives::mix::{self, Mix};
-use crate::data::objectives::{ALL_WORDS, Objective, ObjectiveSettings, SHORTEST_EXCERPT, answers};
+use crate::data::objectives::{
+    ALL_WORDS, Objective, ObjectiveSettings, Rewording, SHORTEST_EXCERPT, answers,
+};
 use crate::data::{Corpus, Split, Task};
 use crate::error::{Error, Result};
 
@@ -104,6 +106,11 @@ impl Settings {
                 .and_then(|spec| spec.cue_words)
                 .unwrap_or(ALL_WORDS),
             title_place: pretrain.map_or_else(Default::default, |spec| spec.title_place),
+            rewording: match split {
+                Split::Train => pretrain.map_or_else(Default::default, |spec| spec.rewording),
+                // What is held out is scored as it is.
+                _ => Rewording::default(),
+            },
             context: model.longest_document(),
             seed,
             split,

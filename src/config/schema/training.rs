@@ -12,7 +12,9 @@ use serde_json::json;
 use super::{default_true, is_default};
 use crate::config::home;
 use crate::data::objectives::mix::Span;
-use crate::data::objectives::{Entities, Objective, Reads, SHORTEST_EXCERPT, TitlePlace};
+use crate::data::objectives::{
+    Entities, Objective, Reads, Rewording, SHORTEST_EXCERPT, TitlePlace,
+};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::kinds::Named;
@@ -104,6 +106,9 @@ training_stage! {
         /// Where `"cued-recall"` puts the title of a document: before these words, or anywhere among them. Default: `"first"`.
         #[serde(default, skip_serializing_if = "is_default")]
         pub title_place: TitlePlace,
+        /// Other wordings of documents, drawn anew each epoch. Default: documents as they are.
+        #[serde(default, skip_serializing_if = "is_default")]
+        pub rewording: Rewording,
         /// Whether a third mask token ends the sequence, so that the model learns when to stop; `false` follows the
         /// assignment's handout.
         #[serde(default = "default_true")]

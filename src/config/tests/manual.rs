@@ -14,7 +14,7 @@ use crate::kinds::Listed;
 use crate::plot::FigureKind;
 
 /// The headings of the manual whose tables are made, each with the table of the file that it describes.
-const TABLES: [(&str, &str); 17] = [
+const TABLES: [(&str, &str); 18] = [
     ("## Top level", ""),
     ("## `[data]`", "data"),
     ("### `data.questions`", "data.questions"),
@@ -23,6 +23,7 @@ const TABLES: [(&str, &str); 17] = [
     ("### `model.attention`", "model.attention"),
     ("### `model.attention.rotary`", "model.attention.rotary"),
     ("## `[pretrain]` and `[finetune]`", "pretrain"),
+    ("### `pretrain.rewording`", "pretrain.rewording"),
     ("### `optimiser`", "pretrain.optimiser"),
     ("### `schedule`", "pretrain.schedule"),
     ("### `validate`", "pretrain.validate"),

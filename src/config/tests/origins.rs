@@ -112,6 +112,7 @@ fn what_has_no_value_is_named_once_and_by_its_table_where_that_is_absent() {
         "pretrain.entities",
         "pretrain.cue_words",
         "pretrain.title_place",
+        "pretrain.rewording",
         "pretrain.shortest_excerpt",
         "pretrain.longest_excerpt",
         "pretrain.accumulate",

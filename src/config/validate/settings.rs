@@ -29,6 +29,7 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {
         pretrain(&mut rules, stage, context);
+        rewording(&mut rules, stage, settings);
         let objective = ("pretrain.objective", stage.objective);
         objectives(&mut rules, std::iter::once(objective), settings);
         training(&mut rules, "pretrain", &stage.training(), settings);
@@ -239,6 +240,26 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
     if let Some(shortest) = spec.shortest_excerpt.filter(|&shortest| shortest > longest) {
         let message = format!("`{short}` = {shortest} must be at most `{long}` = {longest}");
         rules.broken(&[&short, &long, "model.context"], message);
+    }
+}
+
+/// Whether there is an objective that rewording applies to.
+fn rewording(rules: &mut Rules<'_>, spec: &PretrainSpec, settings: &Settings) {
+    let finetune = settings.finetune.iter().flat_map(|spec| &spec.mix);
+    let mixed = spec.mix.iter().chain(finetune).map(|one| one.objective.0);
+    let all: Vec<_> = mixed.chain([spec.objective.0]).collect();
+    let broken = if spec.rewording.changes_text() && !all.iter().any(|one| one.corrupts) {
+        Some("rewords documents for objectives that corrupt them, and there is none")
+    } else if spec.rewording.noise > 0.0 && !all.iter().any(|one| one.reads == Reads::Documents) {
+        Some("adds noise to documents, and no objective reads them")
+    } else {
+        None
+    };
+    if let Some(why) = broken {
+        let message = format!("`pretrain.rewording` {why}");
+        let help = "set `pretrain.objective` = \"cued-recall\" or \"span-corruption\", or remove the table";
+        let keys = ["pretrain.rewording", "pretrain.objective", "pretrain.mix"];
+        rules.helped(&keys, message, help);
     }
 }
 

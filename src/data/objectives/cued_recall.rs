@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 use rand::Rng as _;
 use schemars::JsonSchema;
@@ -10,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ObjectiveSettings;
 use super::entities::{Finder, TextOfTokens};
-use crate::data::documents::Documents;
+use super::rewording::Excerpts;
+use super::titles::{title_end, words};
 use crate::data::generator::generator;
 use crate::data::ragged::{MASK, PAD, Sequence};
 use crate::data::vocabulary::Vocabulary;
@@ -35,7 +35,7 @@ use crate::metrics::rows::CorruptionRow;
 /// A name is a run of capitalised words within the excerpt, behind the title, that is no part of it. A document without one
 /// asks for its second half.
 pub struct CuedRecall {
-    documents: Arc<Documents>,
+    excerpts: Excerpts,
     vocabulary: Vocabulary,
     settings: ObjectiveSettings,
     entities: Finder,
@@ -58,7 +58,7 @@ pub enum TitlePlace {
 impl CuedRecall {
     pub fn new(corpus: &Corpus, settings: ObjectiveSettings) -> Self {
         Self {
-            documents: corpus.documents(settings.split),
+            excerpts: settings.excerpts(corpus),
             vocabulary: corpus.vocabulary.clone(),
             settings,
             entities: Finder::new(corpus, settings.entities),
@@ -67,9 +67,8 @@ impl CuedRecall {
 
     fn parts(&self, epoch: u64, index: usize) -> Result<Parts> {
         let mut draws = generator(b"recall..", [self.settings.seed, epoch, index as u64]);
-        let excerpt = self
-            .documents
-            .ids(index, 0..self.settings.longest_excerpt)?;
+        let longest = self.settings.longest_excerpt;
+        let excerpt = self.excerpts.first(epoch, index, longest)?;
         let text = TextOfTokens::new(&excerpt, &self.vocabulary);
         let title_bytes = title_end(&text.text);
         let title_end = text.tokens_before(title_bytes);
@@ -113,45 +112,9 @@ impl CuedRecall {
     }
 }
 
-/// The words of a text, without the signs between them.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let is_within = |c: char| c.is_alphanumeric() || c == '\'' || c == '-';
-    let words = text.split(move |c| !is_within(c));
-    words.filter(|word| !word.is_empty())
-}
-
-/// Where the title of a document ends, with the space behind it: at the first full stop that does not follow an initial.
-/// A document whose first sentence is longer than a title begins with its first run of capitalised words instead.
-fn title_end(text: &str) -> usize {
-    const MOST_WORDS: usize = 6;
-    let mut stops = text.match_indices(". ").map(|(at, _)| at);
-    let ends_initial = |at: usize| {
-        let word = text[..at].rsplit([' ', '.']).next().unwrap_or_default();
-        word.chars().count() <= 1
-    };
-    let stop = stops.find(|&at| !ends_initial(at)).map(|at| at + 2);
-    let is_title = |&end: &usize| text[..end].split_whitespace().count() <= MOST_WORDS;
-    stop.filter(is_title).unwrap_or_else(|| {
-        let mut end = 0;
-        for word in text.split_inclusive(' ') {
-            if !word.starts_with(char::is_uppercase) {
-                break;
-            }
-            end += word.len();
-            if words(word)
-                .next()
-                .is_none_or(|letters| letters != word.trim_end())
-            {
-                break;
-            }
-        }
-        end
-    })
-}
-
 impl Task for CuedRecall {
     fn len(&self) -> usize {
-        self.documents.len()
+        self.excerpts.documents().len()
     }
 
     fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
@@ -164,7 +127,7 @@ impl Task for CuedRecall {
     }
 
     fn longest_sequence(&self) -> usize {
-        let longest = self.documents.longest().min(self.settings.longest_excerpt);
+        let longest = self.excerpts.longest(self.settings.longest_excerpt);
         longest + usize::from(self.settings.terminated)
     }
 
@@ -286,22 +249,6 @@ mod tests {
             Vec::from_iter(names(document)),
             ["Dover", "Isle", "Of", "Wighty"]
         );
-    }
-
-    #[test]
-    fn a_title_ends_at_a_full_stop_that_ends_no_initial() {
-        let title = |text: &'static str| &text[..title_end(text)];
-        for (text, expected) in [
-            ("Ada Moss. Born in Lima, she", "Ada Moss. "),
-            ("Ada P. Moss. Ada P Moss was", "Ada P. Moss. "),
-            ("Bedük. Serhat Bedük is", "Bedük. "),
-            ("Ada Moss was born in Lima, far away. She", "Ada Moss "),
-            ("Ada Moss-Ray, born in Lima", "Ada Moss-Ray, "),
-            ("nothing here", ""),
-            ("", ""),
-        ] {
-            assert_eq!(title(text), expected, "{text}");
-        }
     }
 
     #[test]

@@ -7,8 +7,11 @@ mod cued_recall;
 mod entities;
 mod language_model;
 pub mod mix;
+mod rewording;
 mod span_corruption;
+mod titles;
 
+use self::rewording::{Excerpts, Noised};
 use super::{Corpus, Split, Task};
 use crate::error::{Error, Result};
 use crate::kinds::Listed;
@@ -17,6 +20,7 @@ pub use answering::{Answering, answers};
 pub use cued_recall::{CuedRecall, TitlePlace};
 pub use entities::Entities;
 pub use language_model::LanguageModel;
+pub use rewording::Rewording;
 pub use span_corruption::{SHORTEST_EXCERPT, SpanCorruption, Spans};
 
 pub struct Objective {
@@ -56,6 +60,8 @@ pub struct ObjectiveSettings {
     pub cue_words: usize,
     /// Where cued recall puts the title.
     pub title_place: TitlePlace,
+    /// How documents are reworded.
+    pub rewording: Rewording,
     /// Longest sequence that the model reads, in tokens.
     pub context: usize,
     pub seed: u64,
@@ -127,7 +133,7 @@ impl Objective {
     /// # Errors
     /// The data has nothing that it could learn from, or the settings are invalid.
     pub fn task(&self, corpus: &Corpus, settings: ObjectiveSettings) -> Result<Box<dyn Task>> {
-        let task = (self.task)(corpus, settings)?;
+        let mut task = (self.task)(corpus, settings)?;
         if task.is_empty() {
             let lacks = match self.reads {
                 Reads::Documents => "documents",
@@ -139,7 +145,18 @@ impl Objective {
             );
             return Err(Error::config(message));
         }
+        let noise = settings.rewording.noise;
+        if noise > 0.0 && self.reads == Reads::Documents {
+            task = Box::new(Noised::new(task, noise, settings.seed));
+        }
         Ok(task)
+    }
+}
+
+impl ObjectiveSettings {
+    /// The documents of the split, reworded.
+    fn excerpts(&self, corpus: &Corpus) -> Excerpts {
+        Excerpts::new(corpus, self.split, self.rewording, self.seed)
     }
 }
 
@@ -171,6 +188,7 @@ impl Default for ObjectiveSettings {
             entities: Entities::default(),
             cue_words: ALL_WORDS,
             title_place: TitlePlace::default(),
+            rewording: Rewording::default(),
             context: 128,
             seed: 0,
             split: Split::Train,

@@ -1,12 +1,10 @@
 //! Span corruption: a masked span is moved to the end of the sequence, where the model learns to predict it.
 
-use std::sync::Arc;
-
 use rand::Rng as _;
 
 use super::ObjectiveSettings;
 use super::entities::{Finder, TextOfTokens};
-use crate::data::documents::Documents;
+use super::rewording::Excerpts;
 use crate::data::generator::generator;
 use crate::data::ragged::{MASK, Sequence};
 use crate::data::vocabulary::Vocabulary;
@@ -38,7 +36,7 @@ pub const SHORTEST_EXCERPT: usize = 4;
 ///
 /// Source: Raffel et al. 2020 (T5), §3.1.4, in the one-sequence form of CS224N's assignment 5.
 pub struct SpanCorruption {
-    documents: Arc<Documents>,
+    excerpts: Excerpts,
     vocabulary: Vocabulary,
     settings: ObjectiveSettings,
     /// What finds the masked span; without it, length and start are drawn.
@@ -72,7 +70,7 @@ impl SpanCorruption {
             )));
         }
         Ok(Self {
-            documents: corpus.documents(settings.split),
+            excerpts: settings.excerpts(corpus),
             vocabulary: corpus.vocabulary.clone(),
             settings,
             entities: (spans == Spans::Entities).then(|| Finder::new(corpus, settings.entities)),
@@ -92,7 +90,7 @@ impl SpanCorruption {
         let m = generator.gen_range(t / 8..=(u64::from(t) * 3 / 8) as u32);
         let s = generator.gen_range(1..=t - m - 1);
 
-        let excerpt = self.documents.ids(index, 0..t as usize)?;
+        let excerpt = self.excerpts.first(epoch, index, t as usize)?;
         let (mut first, mut last) = (s as usize, (s + m) as usize);
         if let Some(entities) = &self.entities {
             let text = TextOfTokens::new(&excerpt, &self.vocabulary);
@@ -120,7 +118,7 @@ impl SpanCorruption {
 
 impl Task for SpanCorruption {
     fn len(&self) -> usize {
-        self.documents.len()
+        self.excerpts.documents().len()
     }
 
     fn sequence(&self, epoch: u64, index: usize) -> Result<Sequence> {
@@ -132,7 +130,7 @@ impl Task for SpanCorruption {
 
     fn longest_sequence(&self) -> usize {
         // Two or three masks; the very last token is only a target.
-        let longest = self.documents.longest().min(self.settings.longest_excerpt);
+        let longest = self.excerpts.longest(self.settings.longest_excerpt);
         longest + 1 + usize::from(self.settings.terminated)
     }
 

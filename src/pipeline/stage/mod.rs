@@ -338,6 +338,7 @@ fn documents(all: &mut Ingredients, Inputs { settings, corpus }: &Inputs<'_>) ->
     put(all, "finetune.entities", shown.entities);
     put(all, "finetune.cue_words", shown.cue_words);
     put(all, "finetune.title_place", shown.title_place);
+    put(all, "finetune.rewording", shown.rewording);
     Ok(())
 }
 

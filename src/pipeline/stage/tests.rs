@@ -65,6 +65,7 @@ fn a_change_makes_stages_that_read_it_and_later_ones_stale() {
     assert_eq!(changed(|s| pretrain(s).cue_words = Some(3)), all);
     let anywhere = |s: &mut Settings| pretrain(s).title_place = TitlePlace::Anywhere;
     assert_eq!(changed(anywhere), all);
+    assert_eq!(changed(|s| pretrain(s).rewording.noise = 0.1), all);
     assert_eq!(changed(|s| pretrain(s).ema = Some(0.9)), all);
     assert_eq!(changed(|s| pretrain(s).accumulate = 2), all);
     let muon = |s: &mut Settings| pretrain(s).optimiser.kind = OptimiserKind::Muon;
