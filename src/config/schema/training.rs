@@ -118,8 +118,8 @@ training_stage! {
         #[schemars(range(min = 4))]
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub shortest_excerpt: Option<usize>,
-        /// Longest prefix of a document that is used, in characters; at most `context` - 4. Default: seven eighths
-        /// of the context.
+        /// Longest prefix of a document that is used, in characters; at most `context` - 4, except by `"cued-recall"`, which shows
+        /// parts of it. Default: seven eighths of the context.
         #[schemars(range(min = 4))]
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub longest_excerpt: Option<usize>,

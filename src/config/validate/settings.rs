@@ -231,7 +231,12 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
     let [short, long] =
         ["shortest_excerpt", "longest_excerpt"].map(|key| format!("pretrain.{key}"));
     let most = context.saturating_sub(EXCERPT_MARGIN);
-    if let Some(longest) = spec.longest_excerpt.filter(|&longest| longest > most) {
+    let mixed = spec.mix.iter().map(|one| one.objective);
+    let shows_excerpts = mixed.chain([spec.objective]).any(|one| one.0.shows_excerpt);
+    if let Some(longest) = spec
+        .longest_excerpt
+        .filter(|&longest| longest > most && shows_excerpts)
+    {
         let rule = format!("at most {most}, which is `model.context` - {EXCERPT_MARGIN}");
         let message = format!("`{long}` = {longest} must be {rule}");
         return rules.broken(&[&long, "model.context"], message);

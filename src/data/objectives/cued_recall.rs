@@ -32,6 +32,8 @@ use crate::metrics::rows::CorruptionRow;
 /// allow. So what is asked for depends on the title as much as in a question, and no context can take its place. With
 /// [`TitlePlace::Anywhere`] the title stands anywhere among these words: `born Ada Moss. in ⁇Lima`.
 ///
+/// The excerpt may be longer than the context, since it is not shown as a whole: then fewer words are.
+///
 /// A name is a run of capitalised words within the excerpt, behind the title, that is no part of it. A document without one
 /// asks for its second half.
 pub struct CuedRecall {
@@ -71,22 +73,27 @@ impl CuedRecall {
         let excerpt = self.excerpts.first(epoch, index, longest)?;
         let text = TextOfTokens::new(&excerpt, &self.vocabulary);
         let title_bytes = title_end(&text.text);
-        let title_end = text.tokens_before(title_bytes);
+        // What fits into the context beside the mask and the end, which is a target alone.
+        let room = self.settings.context.saturating_sub(1);
+        let title_end = text.tokens_before(title_bytes).min(room / 2);
         let title: HashSet<&str> = words(&text.text[..title_bytes]).collect();
         let is_name = |run: &Range<usize>| {
             run.start >= title_end && words(text.of(run)).any(|word| !title.contains(word))
         };
         let names = self.entities.find(&text, is_name);
-        let name = match names.len() {
+        let mut name = match names.len() {
             0 => title_end.max(excerpt.len() / 2)..excerpt.len(),
             count => names[draws.gen_range(0..count as u32) as usize].clone(),
         };
+        name.end = name.end.min(name.start + room - title_end);
         // Where words begin, the name's own start included.
         let starts = text
             .text
             .match_indices(' ')
             .map(|(at, _)| text.tokens_before(at + 1));
+        let fits = |at: &usize| title_end + name.end - at <= room;
         let before_name = starts.filter(|at| (title_end..name.start).contains(at) && *at > 0);
+        let before_name = before_name.filter(fits);
         let mut words: Vec<usize> = before_name.collect();
         words.push(name.start);
         words.dedup();
@@ -128,7 +135,7 @@ impl Task for CuedRecall {
 
     fn longest_sequence(&self) -> usize {
         let longest = self.excerpts.longest(self.settings.longest_excerpt);
-        longest + usize::from(self.settings.terminated)
+        (longest + usize::from(self.settings.terminated)).min(self.settings.context)
     }
 
     fn example(&self, epoch: u64, index: usize) -> Result<Option<CorruptionRow>> {
@@ -217,6 +224,38 @@ mod tests {
             "in Ada Moss. ",
         ];
         assert_eq!(prefixes, expected);
+    }
+
+    #[test]
+    fn a_document_longer_than_the_context_is_asked_about_to_its_end() {
+        let document = format!(
+            "Ada Moss. {}to Lima, far away.",
+            "she went on and on ".repeat(9)
+        );
+        for context in [1, 2, 5, 24, 60] {
+            let settings = ObjectiveSettings {
+                longest_excerpt: 500,
+                context,
+                ..Default::default()
+            };
+            let task = task(&[&document], settings);
+            let lengths = (1..50).map(|epoch| {
+                let sequence = task.sequence(epoch, 0).expect("readable");
+                assert!(sequence.tokens.len() <= task.longest_sequence());
+                sequence.tokens.len()
+            });
+            assert!(lengths.max() <= Some(context), "{context}");
+        }
+        let settings = ObjectiveSettings {
+            longest_excerpt: 500,
+            context: 24,
+            ..Default::default()
+        };
+        let asked = asked(&document, settings);
+        assert!(
+            asked.contains(&("Ada Moss. to ".to_owned(), "Lima".to_owned())),
+            "{asked:?}"
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Objective {
     pub reads: Reads,
     /// Whether it corrupts documents, so that before and after can be shown side by side.
     pub corrupts: bool,
+    /// Whether it shows an excerpt as a whole, which therefore has to fit into the context.
+    pub shows_excerpt: bool,
     /// The task of this objective on the documents of a split, or on the training questions.
     task: fn(&Corpus, ObjectiveSettings) -> Result<Box<dyn Task>>,
 }
@@ -77,6 +79,7 @@ static OBJECTIVES: [Objective; 6] = [
         about: "a random span moves behind a mask at the end (Raffel et al. 2020, T5, in one sequence)",
         reads: Reads::Documents,
         corrupts: true,
+        shows_excerpt: true,
         task: |corpus, settings| {
             let task = SpanCorruption::new(corpus, settings, Spans::Uniform)?;
             Ok(Box::new(task))
@@ -88,6 +91,7 @@ static OBJECTIVES: [Objective; 6] = [
         about: "span corruption of a run of capitalised words, where an excerpt has one (after the salient spans of Guu et al. 2020, REALM)",
         reads: Reads::Documents,
         corrupts: true,
+        shows_excerpt: true,
         task: |corpus, settings| {
             let task = SpanCorruption::new(corpus, settings, Spans::Entities)?;
             Ok(Box::new(task))
@@ -99,6 +103,7 @@ static OBJECTIVES: [Objective; 6] = [
         about: "a name that a document mentions, asked for by the document's title and some of the words before it",
         reads: Reads::Documents,
         corrupts: true,
+        shows_excerpt: false,
         task: |corpus, settings| Ok(Box::new(CuedRecall::new(corpus, settings))),
     },
     Objective {
@@ -107,6 +112,7 @@ static OBJECTIVES: [Objective; 6] = [
         about: "next-token prediction at every position; documents longer than the context window are split into windows",
         reads: Reads::Documents,
         corrupts: false,
+        shows_excerpt: false,
         task: |corpus, settings| Ok(Box::new(LanguageModel::new(corpus, settings, false))),
     },
     Objective {
@@ -115,6 +121,7 @@ static OBJECTIVES: [Objective; 6] = [
         about: "next-token prediction after an unscored prefix of random length (Raffel et al. 2020, T5, §3.2.1, with causal attention over the prefix)",
         reads: Reads::Documents,
         corrupts: false,
+        shows_excerpt: false,
         task: |corpus, settings| Ok(Box::new(LanguageModel::new(corpus, settings, true))),
     },
     Objective {
@@ -123,6 +130,7 @@ static OBJECTIVES: [Objective; 6] = [
         about: "the answers to the training questions, or what a made task scores; documents are not read",
         reads: Reads::Answers,
         corrupts: false,
+        shows_excerpt: false,
         task: |corpus, _| answers(corpus),
     },
 ];
