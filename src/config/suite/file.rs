@@ -25,6 +25,8 @@ pub(super) struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct ProfileTable {
     pub(super) about: String,
+    /// Another profile, whose settings it has but for its own.
+    pub(super) base: Option<String>,
     /// Keys of every member that has a place for them.
     #[serde(default)]
     pub(super) set: toml::Table,
@@ -114,10 +116,25 @@ impl Source {
         (!self.file.profiles.contains_key(name)).then_some(problem)
     }
 
+    /// A profile behind its base, if it has one: the order in which their settings apply.
+    pub(super) fn lineage<'a>(&'a self, profile: &'a str) -> impl Iterator<Item = &'a str> {
+        let base = self.file.profiles[profile].base.as_deref();
+        base.into_iter().chain([profile])
+    }
+
     fn profiles(&self) -> Vec<Problem> {
         let mut problems = vec![];
         problems.extend(self.no_profile(self.place(&["profile"]), &self.file.profile));
-        for name in self.file.profiles.keys() {
+        for (name, table) in &self.file.profiles {
+            if let Some(base) = &table.base {
+                let key = ["profiles", name, "base"];
+                let has_base = |base: &ProfileTable| base.base.is_some();
+                problems.extend(self.no_profile(self.place(&key), base));
+                if self.file.profiles.get(base).is_some_and(has_base) {
+                    let message = format!("the profile {base:?} has a base, so it cannot be one");
+                    problems.push(self.problem(&key, message));
+                }
+            }
             // It is the name of a folder.
             let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
             if name.is_empty() || !name.chars().all(plain) {

@@ -202,8 +202,10 @@ fn lay_out(
 ) -> Result<Vec<Experiment>> {
     let mut problems = vec![];
     let mut layers: Vec<Vec<Override>> = vec![vec![]; plain.len()];
-    let table = &source.file.profiles[profile].set;
-    let shared = source.settings(table, &["profiles", profile, "set"]);
+    let shared = source.lineage(profile).flat_map(|profile| {
+        let table = &source.file.profiles[profile].set;
+        source.settings(table, &["profiles", profile, "set"])
+    });
     let own = |member| own(source, profile, member, &mut problems);
     let own: Vec<Vec<Override>> = plain.iter().enumerate().map(own).collect();
     for setting in shared {
@@ -270,9 +272,11 @@ fn own(
         }
         problems.push(source.problem(&written, message));
     }
-    if let Some(set) = table.profiles.get(profile) {
-        let written = ["members", &index, "profiles", profile];
-        found.extend(source.settings(set, &written));
+    for profile in source.lineage(profile) {
+        if let Some(set) = table.profiles.get(profile) {
+            let written = ["members", &index, "profiles", profile];
+            found.extend(source.settings(set, &written));
+        }
     }
     found
 }

@@ -101,6 +101,25 @@ fn a_profile_goes_to_the_members_that_have_a_place_for_it() {
 }
 
 #[test]
+fn a_profile_has_the_settings_of_its_base_but_for_its_own() {
+    let shorter = "[profiles.shorter]\nabout = \"none\"\nbase = \"short\"\nset = { \"finetune.epochs\" = 0 }\n\n[[members]]";
+    let suite = SUITE.replacen("[[members]]", shorter, 1);
+    let scratch_of = |base: &str| scratch(&suite.replace("base = \"short\"", base));
+    let loaded = load(&scratch(&suite), Some("shorter"), &[]).unwrap();
+    assert_eq!(epochs(&loaded), ["1+0", "0+0", "0+0 2+0"]);
+    assert!(loaded.members.iter().all(|one| one.experiment.seeds == [7]));
+    for (base, expected) in [
+        ("base = \"shrt\"", "the suite has no profile \"shrt\"; did you mean \"short\"?"),
+        ("base = \"shorter\"", "the profile \"shorter\" has a base, so it cannot be one"),
+    ] {
+        let scratch = scratch_of(base);
+        let error = scratch.error(load(&scratch, Some("shorter"), &[]));
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("suite.toml:13:"), "{error}");
+    }
+}
+
+#[test]
 fn set_and_variables_go_on_top_of_the_profile() {
     let scratch = scratch(SUITE);
     let set = [
