@@ -5,6 +5,7 @@ use dfdx::tensor::{Gradients, Tensor};
 
 use super::ParameterGroup;
 use super::weights::Weight;
+use crate::kinds::Named;
 use crate::ops::LabDevice;
 use crate::ops::optimiser::{Moments, Update};
 use crate::ops::parameters::{Visitor, VisitorMut, Weights, values};
@@ -163,7 +164,7 @@ pub(super) fn decays(name: &str) -> bool {
     !name.ends_with("bias")
 }
 
-/// Whether Muon updates the parameter of that name: the weights of the linear layers of blocks. Tables of biases and the matrices
+/// Whether the parameter of that name is one of the weights of the linear layers of blocks. Tables of biases and the matrices
 /// that mix heads are no maps of the stream.
 fn is_hidden_matrix(name: &str, dimensions: usize) -> bool {
     let layers = [
@@ -267,8 +268,8 @@ impl<D: LabDevice<f32>> VisitorMut<f32, D> for Updater<'_, D> {
         if !decays(name) {
             update.weight_decay = 0.0;
         }
-        if !is_hidden_matrix(name, S::NUM_DIMS) {
-            update.muon = None;
+        if update.optimiser.0.only_hidden && !is_hidden_matrix(name, S::NUM_DIMS) {
+            update.optimiser = Named::default();
         }
         if let Some(group) = self.groups.iter().find(|one| one.parameters.matches(name)) {
             update.learning_rate = group.learning_rate;

@@ -18,8 +18,8 @@ pub use blocks::{MlpSpec, NormSpec, PositionsSpec};
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
-    GroupSpec, KeptWeights, MixedSpec, OptimiserKind, OptimiserSpec, PretrainSpec, ScheduleSpec,
-    Training, ValidateSpec, reads,
+    GroupSpec, KeptWeights, MixedSpec, OptimiserSpec, PretrainSpec, ScheduleSpec, Training,
+    ValidateSpec, reads,
 };
 
 mod attention;

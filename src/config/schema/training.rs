@@ -18,6 +18,7 @@ use crate::data::objectives::{
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::kinds::Named;
+use crate::ops::optimiser::Optimiser;
 use crate::train::schedule::forms::Form;
 
 /// Positions of a span-corrupted document that are not text: three masks and the shift by one.
@@ -317,12 +318,6 @@ impl Training {
             .map_or(documents, |some| some.min(documents))
     }
 
-    /// Muon's momentum, if it is the optimiser.
-    pub fn muon(&self) -> Option<f64> {
-        let optimiser = &self.optimiser;
-        (optimiser.kind == OptimiserKind::Muon).then_some(optimiser.momentum)
-    }
-
     /// Number of documents that an update learns from, if the epoch has as many left.
     pub fn update_documents(&self) -> usize {
         self.batch_documents.saturating_mul(self.accumulate)
@@ -343,7 +338,7 @@ pub struct OptimiserSpec {
     /// updates are orthogonalised momentum, scaled so that AdamW's learning rates suit it (Liu et al. 2025). AdamW updates all
     /// other parameters. Default: `"adamw"`.
     #[serde(skip_serializing_if = "is_default")]
-    pub kind: OptimiserKind,
+    pub kind: Named<Optimiser>,
     /// Decay rate of Muon's momentum. Default: 0.95.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     #[serde(skip_serializing_if = "is_default_momentum")]
@@ -409,17 +404,6 @@ impl JsonSchema for NamePattern {
     }
 }
 
-/// See [`OptimiserSpec::kind`].
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum OptimiserKind {
-    /// Adam with decoupled weight decay.
-    #[default]
-    Adamw,
-    /// Orthogonalised momentum.
-    Muon,
-}
-
 /// See [`OptimiserSpec::momentum`].
 const MOMENTUM: f64 = 0.95;
 
@@ -434,7 +418,7 @@ fn is_default_momentum(momentum: &f64) -> bool {
 impl Default for OptimiserSpec {
     fn default() -> Self {
         Self {
-            kind: OptimiserKind::Adamw,
+            kind: Named::default(),
             momentum: MOMENTUM,
             betas: [0.9, 0.95],
             epsilon: 1e-8,

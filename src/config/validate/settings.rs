@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
-    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, OptimiserKind,
-    PretrainSpec, Reported, ScheduleSpec, Settings, Training, ValidateSpec,
+    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, PretrainSpec, Reported,
+    ScheduleSpec, Settings, Training, ValidateSpec,
 };
 use crate::config::wording;
 use crate::data::Split;
@@ -373,9 +373,12 @@ fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training, settings: &Sett
     let context = settings.model.context;
     mix_and_validation(rules, stage, spec, settings);
     let optimiser = &spec.optimiser;
-    if optimiser.kind == OptimiserKind::Muon && settings.device != DeviceKind::Cpu {
+    if !optimiser.kind.0.runs_on_cuda && settings.device != DeviceKind::Cpu {
         let key = format!("{stage}.optimiser.kind");
-        let message = format!("`{key}` = \"muon\" has no CUDA kernels");
+        let message = format!(
+            "`{key}` = {:?} has no CUDA kernels",
+            optimiser.kind.0.name()
+        );
         let help = format!("set `device` = \"cpu\", or `{key}` = \"adamw\"");
         rules.helped(&[&key, "device"], message, help);
     }

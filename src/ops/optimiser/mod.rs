@@ -1,6 +1,8 @@
-//! Optimisers, with decoupled weight decay and gradient clipping by the global norm, over all tensors of a model: AdamW, and
-//! Muon for matrices.
+//! Optimisers, with decoupled weight decay and gradient clipping by the global norm, over all tensors of a model.
+//!
+//! An optimiser is one file and one line of `OPTIMISERS`.
 
+mod adamw;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
@@ -11,6 +13,61 @@ pub(crate) mod reference;
 use dfdx::shapes::{Dtype, Rank0, Shape};
 use dfdx::tensor::{Gradients, Tensor};
 use dfdx::tensor_ops::Device;
+
+use adamw::ADAMW;
+use muon::MUON;
+
+use crate::kinds::{Listed, Named};
+
+/// How weights are updated on the CPU.
+pub struct Optimiser {
+    name: &'static str,
+    about: &'static str,
+    /// Whether it updates the weights of the linear layers of blocks alone; all others are AdamW's.
+    pub only_hidden: bool,
+    /// Whether it has CUDA kernels.
+    pub runs_on_cuda: bool,
+    /// Whether it reads [`Update::momentum`].
+    pub reads_momentum: bool,
+    /// Updates a parameter.
+    update: fn(Slice<'_>, Update),
+}
+
+static OPTIMISERS: [Optimiser; 2] = [ADAMW, MUON];
+
+impl Listed for Optimiser {
+    fn all() -> &'static [Self] {
+        &OPTIMISERS
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+}
+
+impl Default for Named<Optimiser> {
+    fn default() -> Self {
+        Self(&OPTIMISERS[0])
+    }
+}
+
+/// A parameter on the CPU, element by element.
+struct Slice<'a> {
+    weights: &'a mut [f32],
+    /// Its shape.
+    sizes: &'a [usize],
+    gradient: &'a [f32],
+    moments: [&'a mut [f32]; 2],
+    /// The factor of the gradient that clips it.
+    scale: f32,
+}
+
+/// Elements per task.
+const CHUNK: usize = 16 * 1024;
 
 /// The hyperparameters of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,8 +80,10 @@ pub struct Update {
     pub betas: [f64; 2],
     /// Added to the square root of the second moment.
     pub epsilon: f64,
-    /// Muon's momentum, for hidden matrices; without it, AdamW updates them as well.
-    pub muon: Option<f64>,
+    /// Which optimiser updates this tensor.
+    pub optimiser: Named<Optimiser>,
+    /// Decay rate of Muon's momentum.
+    pub momentum: f64,
     /// Decoupled weight decay of this tensor; 0 disables it.
     pub weight_decay: f64,
     /// Maximum global norm of the gradient; 0 disables clipping.
@@ -39,7 +98,8 @@ impl Default for Update {
             learning_rate: 0.0,
             betas: [0.9, 0.95],
             epsilon: 1e-8,
-            muon: None,
+            optimiser: Named::default(),
+            momentum: 0.95,
             weight_decay: 0.1,
             clip_norm: 1.0,
         }
@@ -93,14 +153,8 @@ pub trait OptimiserOp<N: Dtype>: Device<N> {
         gradients: &mut Gradients<N, Self>,
     ) -> Result<(), Self::Err>;
 
-    /// `g ← scale · g; m ← β₁ m + (1-β₁) g; v ← β₂ v + (1-β₂) g²;`
-    /// `w ← w - rate · (decay · w + m̂ / (√v̂ + ε))`, with `m̂ = m / (1-β₁ᵗ)` and `v̂ = v / (1-β₂ᵗ)`, and
-    /// the scale that limits the global norm to `clip_norm`. `moments` are `[m, v]`, zero before the first
-    /// step.
-    ///
-    /// Nothing is updated if the loss or the norm is not finite.
-    ///
-    /// Source: Loshchilov and Hutter 2019, *Decoupled weight decay regularization*, algorithm 2.
+    /// Updates a parameter by its optimiser, from the gradient times the scale that limits the global norm to `clip_norm`. Both
+    /// moments are zero before the first step. Nothing is updated if the loss or the norm is not finite.
     fn try_update<S: Shape>(
         step: &mut Self::Step,
         parameter: &mut Tensor<S, N, Self>,

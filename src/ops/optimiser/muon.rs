@@ -2,9 +2,18 @@
 
 use rayon::prelude::*;
 
-use super::Update;
+use super::{Optimiser, Slice, Update};
 use crate::ops::kernels::matmul::{Packed, Part, Target, View, multiply};
 use crate::ops::kernels::scratch::Scratch;
+
+pub(super) const MUON: Optimiser = Optimiser {
+    name: "muon",
+    about: "orthogonalised momentum (Jordan et al. 2024), scaled so that AdamW's learning rates suit it (Liu et al. 2025)",
+    only_hidden: true,
+    runs_on_cuda: false,
+    reads_momentum: true,
+    update,
+};
 
 /// Coefficients of an iteration: the singular values s of a matrix become `a s + b s³ + c s⁵`.
 const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
@@ -21,16 +30,16 @@ const ROWS: usize = 48;
 ///
 /// Sources: Jordan et al. 2024, *Muon: an optimizer for hidden layers in neural networks*; the factor: Liu et al. 2025,
 /// *Muon is scalable for LLM training* (2502.16982), eq. 4.
-pub(super) fn update(
-    weights: &mut [f32],
-    [rows, columns]: [usize; 2],
-    gradient: &[f32],
-    first: &mut [f32],
-    momentum: f64,
-    update: Update,
-    scale: f32,
-) {
-    let momentum = momentum as f32;
+fn update(parameter: Slice<'_>, update: Update) {
+    let Slice {
+        weights,
+        sizes,
+        gradient,
+        moments: [first, _],
+        scale,
+    } = parameter;
+    let [rows, columns] = sizes.try_into().expect("a hidden layer is a matrix");
+    let momentum = update.momentum as f32;
     let mut direction = Scratch::new(weights.len());
     let moved = direction.iter_mut().zip(first).zip(gradient);
     for ((u, m), g) in moved {
@@ -163,15 +172,14 @@ mod tests {
         for t in 1..=3u32 {
             let t64 = f64::from(t);
             let gradient = wave(&|i| (0.7 * i * i * t64 + t64).cos());
-            update(
-                &mut weights,
-                sizes,
-                &gradient,
-                &mut momentum,
-                0.95,
-                step(u64::from(t)),
-                1.0,
-            );
+            let parameter = Slice {
+                weights: &mut weights,
+                sizes: &sizes,
+                gradient: &gradient,
+                moments: [&mut momentum, &mut []],
+                scale: 1.0,
+            };
+            update(parameter, step(u64::from(t)));
         }
         weights
     }
@@ -242,15 +250,14 @@ mod tests {
     #[test]
     fn a_matrix_without_a_gradient_only_decays() {
         let mut weights = vec![1.0; 6];
-        update(
-            &mut weights,
-            [2, 3],
-            &[0.0; 6],
-            &mut [0.0; 6],
-            0.95,
-            step(1),
-            1.0,
-        );
+        let parameter = Slice {
+            weights: &mut weights,
+            sizes: &[2, 3],
+            gradient: &[0.0; 6],
+            moments: [&mut [0.0; 6], &mut []],
+            scale: 1.0,
+        };
+        update(parameter, step(1));
         assert!(
             weights.iter().all(|w| (w - 0.999).abs() < 1e-6),
             "{weights:?}"

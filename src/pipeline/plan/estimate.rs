@@ -6,13 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::schema::{EvaluateSpec, ModelSpec, OptimiserKind, Training};
+use crate::config::schema::{EvaluateSpec, ModelSpec, Training};
 use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::eval::decode;
+use crate::kinds::Named;
 use crate::model::{StepSettings, Trainable, Update, registry};
 use crate::ops::attention::MOST_KEPT;
+use crate::ops::optimiser::Optimiser;
 use crate::pipeline::plan::{Action, Plan, PlannedStage};
 use crate::pipeline::stage::job::{Asked, Inputs, Job};
 
@@ -126,7 +128,7 @@ fn training(
         let some = beginning(&batch, PROBE_TOKENS);
         let settings = StepSettings {
             update: Update {
-                muon: spec.muon(),
+                optimiser: spec.optimiser.kind,
                 ..Update::default()
             },
             groups: vec![],
@@ -215,14 +217,17 @@ fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool)
 
 /// Measured tokens per second of each model, training by an optimiser or answering.
 #[derive(Default)]
-struct ThroughputCache(Vec<((ModelSpec, Option<OptimiserKind>), f64)>);
+struct ThroughputCache(Vec<(Work, f64)>);
+
+/// A model, and the optimiser that trains it, if any does.
+type Work = (ModelSpec, Option<Named<Optimiser>>);
 
 impl ThroughputCache {
     /// Tokens per second of a model, measured on the start of the real work; `workload` returns its number of tokens.
     fn of(
         &mut self,
         (inputs, seed): (&Inputs<'_>, u64),
-        optimiser: Option<OptimiserKind>,
+        optimiser: Option<Named<Optimiser>>,
         workload: &dyn Fn(&mut dyn Trainable) -> Result<u64>,
     ) -> Result<f64> {
         let key = (inputs.settings.model.clone(), optimiser);

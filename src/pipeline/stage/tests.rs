@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config;
-use crate::config::schema::{
-    DeviceKind, MixedSpec, OptimiserKind, Precision, PretrainSpec, Training,
-};
+use crate::config::schema::{DeviceKind, MixedSpec, Precision, PretrainSpec, Training};
 use crate::kinds::Named;
 
 /// The stages that compute with a model.
@@ -68,7 +66,7 @@ fn a_change_makes_stages_that_read_it_and_later_ones_stale() {
     assert_eq!(changed(|s| pretrain(s).rewording.noise = 0.1), all);
     assert_eq!(changed(|s| pretrain(s).ema = Some(0.9)), all);
     assert_eq!(changed(|s| pretrain(s).accumulate = 2), all);
-    let muon = |s: &mut Settings| pretrain(s).optimiser.kind = OptimiserKind::Muon;
+    let muon = |s: &mut Settings| pretrain(s).optimiser.kind = Named::of("muon");
     assert_eq!(changed(muon), all);
     let mixed = |s: &mut Settings| finetune(s).mix = vec![MixedSpec::of("cued-recall", 0.5)];
     let validated = |s: &mut Settings| {
