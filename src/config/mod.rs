@@ -37,6 +37,7 @@ mod suite;
 pub(crate) mod sweep;
 mod syntax;
 mod tree;
+mod unread;
 mod validate;
 mod wording;
 
@@ -263,7 +264,11 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         seeds: header.seeds,
         labels: header.labels,
         context: names.context,
-        notes: inherited.into_iter().chain(names.warning).collect(),
+        notes: inherited
+            .into_iter()
+            .chain(names.warning)
+            .chain(unread::notes(&resolved))
+            .collect(),
         figures: header.figures,
         points: resolved,
         choice,

@@ -1,6 +1,7 @@
 //! Rules about values: each broken one has its text, and nothing else is reported with it.
 
-use super::{VALID, golden, problems_of, valid_with};
+use super::{Scratch, VALID, golden, problems_of, valid_with};
+use crate::config::load_with;
 
 #[test]
 fn each_broken_rule_has_its_text() {
@@ -354,4 +355,43 @@ fn a_figure_that_no_point_can_fill_is_refused() {
         explored("\"copying\"\nmargins = [1]", "exploration-distribution"),
     ]);
     golden::check("config_figures", &golden::sections(sections));
+}
+
+#[test]
+fn keys_that_nothing_reads_are_noted() {
+    let scratch = Scratch::new(&[("x.toml", VALID)]);
+    let notes = |set: &[&str]| {
+        let set: Vec<String> = set.iter().map(|&one| one.to_owned()).collect();
+        let loaded = load_with(&scratch.path("x.toml"), &set, &[]);
+        loaded.unwrap().notes.join("\n")
+    };
+    let (cue, momentum) = ("pretrain.cue_words=3", "pretrain.optimiser.momentum=0.9");
+    for (set, expected) in [
+        (
+            &[cue][..],
+            "`pretrain.cue_words` changes nothing here: it is for `cued-recall`",
+        ),
+        (
+            &[momentum],
+            "`pretrain.optimiser.momentum` changes nothing here: it is for `muon`",
+        ),
+        (&[cue, "pretrain.objective=cued-recall"], ""),
+        (
+            &[
+                cue,
+                "pretrain.mix=[{ objective = 'cued-recall', share = 0.1 }]",
+            ],
+            "",
+        ),
+        (
+            &[
+                cue,
+                "sweep.pretrain.objective=['span-corruption', 'cued-recall']",
+            ],
+            "",
+        ),
+        (&[momentum, "pretrain.optimiser.kind=muon"], ""),
+    ] {
+        assert_eq!(notes(set), expected, "{set:?}");
+    }
 }

@@ -33,6 +33,8 @@ pub struct Objective {
     pub corrupts: bool,
     /// Whether it shows an excerpt as a whole, which therefore has to fit into the context.
     pub shows_excerpt: bool,
+    /// Keys of `[pretrain]` that it reads, besides those that every objective reads.
+    pub own_keys: &'static [&'static str],
     /// The task of this objective on the documents of a split, or on the training questions.
     task: fn(&Corpus, ObjectiveSettings) -> Result<Box<dyn Task>>,
 }
@@ -80,6 +82,7 @@ static OBJECTIVES: [Objective; 6] = [
         reads: Reads::Documents,
         corrupts: true,
         shows_excerpt: true,
+        own_keys: &["shortest_excerpt", "longest_excerpt"],
         task: |corpus, settings| {
             let task = SpanCorruption::new(corpus, settings, Spans::Uniform)?;
             Ok(Box::new(task))
@@ -92,6 +95,7 @@ static OBJECTIVES: [Objective; 6] = [
         reads: Reads::Documents,
         corrupts: true,
         shows_excerpt: true,
+        own_keys: &["entities", "shortest_excerpt", "longest_excerpt"],
         task: |corpus, settings| {
             let task = SpanCorruption::new(corpus, settings, Spans::Entities)?;
             Ok(Box::new(task))
@@ -104,6 +108,7 @@ static OBJECTIVES: [Objective; 6] = [
         reads: Reads::Documents,
         corrupts: true,
         shows_excerpt: false,
+        own_keys: &["entities", "cue_words", "title_place", "longest_excerpt"],
         task: |corpus, settings| Ok(Box::new(CuedRecall::new(corpus, settings))),
     },
     Objective {
@@ -113,6 +118,7 @@ static OBJECTIVES: [Objective; 6] = [
         reads: Reads::Documents,
         corrupts: false,
         shows_excerpt: false,
+        own_keys: &[],
         task: |corpus, settings| Ok(Box::new(LanguageModel::new(corpus, settings, false))),
     },
     Objective {
@@ -122,6 +128,7 @@ static OBJECTIVES: [Objective; 6] = [
         reads: Reads::Documents,
         corrupts: false,
         shows_excerpt: false,
+        own_keys: &[],
         task: |corpus, settings| Ok(Box::new(LanguageModel::new(corpus, settings, true))),
     },
     Objective {
@@ -131,6 +138,7 @@ static OBJECTIVES: [Objective; 6] = [
         reads: Reads::Answers,
         corrupts: false,
         shows_excerpt: false,
+        own_keys: &[],
         task: |corpus, _| answers(corpus),
     },
 ];
