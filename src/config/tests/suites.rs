@@ -109,8 +109,14 @@ fn a_profile_has_the_settings_of_its_base_but_for_its_own() {
     assert_eq!(epochs(&loaded), ["1+0", "0+0", "0+0 2+0"]);
     assert!(loaded.members.iter().all(|one| one.experiment.seeds == [7]));
     for (base, expected) in [
-        ("base = \"shrt\"", "the suite has no profile \"shrt\"; did you mean \"short\"?"),
-        ("base = \"shorter\"", "the profile \"shorter\" has a base, so it cannot be one"),
+        (
+            "base = \"shrt\"",
+            "the suite has no profile \"shrt\"; did you mean \"short\"?",
+        ),
+        (
+            "base = \"shorter\"",
+            "the profile \"shorter\" has a base, so it cannot be one",
+        ),
     ] {
         let scratch = scratch_of(base);
         let error = scratch.error(load(&scratch, Some("shorter"), &[]));
