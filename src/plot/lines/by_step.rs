@@ -98,7 +98,8 @@ impl Plot for ByStep {
     const TITLE: &'static str = "Validation during training";
     const NEEDS: Need = Need::Validations;
     #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[super::tests::by_step];
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] =
+        &[super::tests::by_step, super::tests::by_minutes];
 
     fn origin(_: &Keys, measured: &Measured) -> String {
         format!("{}.", measured.origin)
@@ -168,6 +169,7 @@ impl Plot for ByStep {
                 Time::Steps => format!("optimiser step ({})", keys.stage.name()),
                 Time::Minutes => "minutes of training".to_owned(),
             },
+            is_measured: keys.time == Time::Minutes,
             ..Lines::default()
         };
         let split = measure.validation_split().name();

@@ -40,6 +40,8 @@ pub(super) struct Lines {
     pub(super) horizontal: String,
     /// Whether few values that span a factor of 4 or more get a logarithmic axis, as widths of models do.
     pub(super) by_ratio: bool,
+    /// Whether the horizontal axis shows a quantity that is measured from 0, and not chosen numbers that could be its ticks.
+    pub(super) is_measured: bool,
     /// One chart each.
     pub(super) panels: Vec<Panel>,
     /// What the `n` of the caption is counted per, besides a run: ` and length`, or nothing.
@@ -233,7 +235,10 @@ impl Lines {
         let mut xs: Vec<f64> = self.spots().map(|(_, _, spot)| spot.x).collect();
         xs.sort_by(f64::total_cmp);
         xs.dedup();
-        let is_few = xs.len() <= MOST_TICKS;
+        let is_few = xs.len() <= MOST_TICKS && !self.is_measured;
+        if self.is_measured {
+            xs.insert(0, 0.0);
+        }
         let (low, high) = ends(xs.iter().copied());
         let axis = match self.by_ratio && is_few && low > 0.0 && high >= 4.0 * low {
             true => quantity::logarithmic(&xs),

@@ -99,6 +99,19 @@ pub fn by_step(points: usize, label: Label<'_>) -> Figure {
     drawn(&ByStep(figure), "A figure of validations")
 }
 
+/// The same against minutes, which are no round numbers.
+pub fn by_minutes(points: usize, label: Label<'_>) -> Figure {
+    let minutes: Vec<f64> = (1..=6)
+        .map(|i| 3.746_016_410_866_664 * f64::from(i))
+        .collect();
+    let lines = lines(points, label, &minutes, &|i, j| runs(i + j, points + 9, 2));
+    let figure = Lines {
+        is_measured: true,
+        ..one_chart("minutes of training", lines)
+    };
+    drawn(&ByStep(figure), "A figure of validations over time")
+}
+
 fn point(values: &[(&str, &str)], names: &[(&str, &str)]) -> MeasuredPoint {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     MeasuredPoint {
