@@ -32,7 +32,7 @@ pub struct Keys {
     panels: Option<String>,
 }
 
-/// See [`Keys::x`].
+/// See [`Keys::time`].
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 enum Time {
