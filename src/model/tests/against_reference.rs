@@ -318,7 +318,7 @@ mod on_cuda {
             let settings = StepSettings {
                 dropout_key: step as u64,
                 ema: Some(0.9),
-                ..settings_of_group("*.weight", 0.02)
+                ..settings_of_group("*.weight", 0.005)
             };
             let [there, here]: [StepMetrics; 2] =
                 [there.step(&batch, &settings), here.step(&batch, &settings)]
